@@ -1,0 +1,1 @@
+"""wsrelay: WebSocket connections as processes."""
