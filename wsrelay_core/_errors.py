@@ -7,6 +7,7 @@ __all__ = [
     "HostFull",
     "InboxClosed",
     "InvalidPID",
+    "LinkFailed",
     "NameTaken",
     "NoApp",
     "NoProcess",
@@ -51,6 +52,15 @@ class InboxClosed(WSRelayError, EOFError):
 
 class WrongThread(WSRelayError, RuntimeError):
     """A call from another thread than the one that runs the loop (use `send_threadsafe`)."""
+
+
+class LinkFailed(WSRelayError):
+    """A linked process ended with an error and took this one down; the cause is `__cause__`."""
+
+    def __init__(self, pid: str, reason: str) -> None:
+        super().__init__(f"linked process {pid} ended: {reason}")
+        self.pid = pid
+        self.reason = reason
 
 
 class ProcessExit(BaseException):  # noqa: N818 - an order, not an error; no `except Exception` stops it

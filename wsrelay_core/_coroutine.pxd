@@ -1,0 +1,50 @@
+"""Processes that run a coroutine, and the fast road from mail to step."""
+
+cimport cython
+
+from cpython.object cimport PyObject
+
+from wsrelay_core._inbox cimport Inbox, Park
+from wsrelay_core._mailbox cimport Message, Meter
+from wsrelay_core._pid cimport PID
+from wsrelay_core._process cimport Event, Process, Result, Shared
+
+
+@cython.final
+cdef class CoroutineProcess(Process):
+    cdef object coroutine        # the user's; None once it is done
+    cdef readonly object task
+    cdef Park park               # of its own task, made at the first wait, then used again
+    cdef readonly Meter meter
+    cdef Inbox box
+    cdef Inbox event_box
+    cdef dict topics             # topic -> Inbox of `listen`, or None
+    cdef bint events_opened
+    cdef public bint trap_links
+    cdef object deadline         # TimerHandle of a cancel with deadline
+    # What a fast step ended with and the task has not seen yet (decision 1 of the architecture).
+    cdef bint has_outcome
+    cdef int outcome_status
+    cdef object outcome
+    cdef bint cancel_pending     # a self-cancel in a fast step, due at the next await
+    cdef object cancel_message
+    cdef int refusals            # awaits after its end, each answered with CancelledError
+
+    cdef bint post(self, str topic, object payload, PID sender, Py_ssize_t size,
+                   bint always) except -1
+    cdef bint post_message(self, Message message, bint always) except -1
+    cdef Inbox box_of(self, str topic)
+    cdef Inbox new_inbox(self)
+    cdef int make_event_box(self) except -1
+    cdef int fast_step(self, Park park) except -1
+    cdef int wake_task(self, Park park) except -1
+    cdef int resume(self, PyObject* value, PyObject** result) except? -1
+    cdef int hand_over(self, PyObject** result) except? -1
+    cdef int after_step(self, int status, PyObject** result) except? -1
+    cdef int finish(self, int status, PyObject** result) except? -1
+    cdef int finish_failed(self, object error) except -1
+    cdef object take_cancel(self)
+    cdef object refuse(self, object awaited)
+    cdef int let_go(self) except -1
+    cdef int throw_in(self, object error, PyObject** result) except? -1
+    cdef int stop_now(self, str reason, object error) except -1

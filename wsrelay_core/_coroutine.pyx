@@ -1,0 +1,542 @@
+"""Processes that run a coroutine, and the fast road from mail to step.
+
+The process is an ordinary `asyncio.Task`; its coroutine object is the `CoroutineProcess`, a proxy
+of the user's coroutine. While the task waits for mail it is parked on a `Park`. When mail comes the
+scheduler steps the user's coroutine directly; only when it then does anything but wait for mail
+again is the task woken, and the proxy hands it what happened.
+"""
+
+import asyncio
+
+from asyncio import CancelledError, _enter_task, _leave_task, current_task
+
+from wsrelay_core._errors import LinkFailed, ProcessExit
+from wsrelay_core._process import process_var, scheduler_var
+
+cimport cython
+from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_XDECREF
+
+from wsrelay_core._inbox cimport Inbox, Park, exception_of, new_park
+from wsrelay_core._mailbox cimport Message, Meter, Waiter
+from wsrelay_core._pid cimport PID
+from wsrelay_core._process cimport Event, Host, Process, Result, Scheduler, Shared, new_event
+from wsrelay_core._slots cimport (
+    EAGER_TASKS, PYGEN_ERROR, PYGEN_NEXT, PYGEN_RETURN, Py_None, PyIter_Send, PyTypeObject,
+    give_object, set_slots, stop_with, take_exception, take_object,
+)
+
+cdef int PATIENT_REFUSALS = 16         # a dead process that goes on awaiting is then slowed down
+cdef double REFUSAL_PAUSE = 0.05
+
+cdef str NORMAL = "normal"
+cdef str ERROR = "error"
+cdef str CANCELLED = "cancelled"
+
+# The process whose coroutine is being stepped right now by its own task or by the scheduler.
+cdef CoroutineProcess stepping = None
+
+
+@cython.final
+cdef class CoroutineProcess(Process):
+    """A process that runs a coroutine; to its task it is that coroutine.
+
+    Args:
+        scheduler: of the App.
+        host: where it runs; raises HostFull.
+        coroutine: the user's, not started.
+        entry: registry id or name, for logs.
+    """
+
+    def __init__(self, Scheduler scheduler not None, Host host not None, coroutine, str entry):
+        self.coroutine = coroutine
+        self._admit(scheduler, host, entry)
+        self.meter = Meter()
+
+    def start(self) -> None:
+        """Make the task; the first step runs after the caller's current step."""
+        context = PyContext_CopyCurrent()
+        PyContext_Enter(context)
+        try:
+            process_var.set(self)
+            scheduler_var.set(self.scheduler)
+        finally:
+            PyContext_Exit(context)
+        self.task = asyncio.Task(self, loop=self.scheduler.loop, name=self.pid, context=context)
+
+    # -- mail ----------------------------------------------------------------------------------
+
+    cdef bint deliver(self, str topic, object payload, Py_ssize_t many, PID sender,
+                      Shared shared) except -1:
+        return self.post(topic, payload, sender, 0, False)
+
+    cdef bint post(self, str topic, object payload, PID sender, Py_ssize_t size,
+                   bint always) except -1:
+        """Put a message into its box; with `always` a full mailbox takes it too."""
+        return self.post_message(new_message(topic, payload, sender, size), always)
+
+    cdef bint post_message(self, Message message, bint always) except -1:
+        cdef Inbox box = self.box if self.topics is None else self.box_of(message.topic)
+        if box is None:
+            if not self.alive:
+                return False
+            box = self.box = self.new_inbox()
+        if box.closed or (self.meter.limit and self.meter.count >= self.meter.limit
+                          and not always):
+            self.meter.dropped += 1
+            return False
+        box.put(message)
+        return True
+
+    def ask(self, str topic, payload, sender, future) -> bool:
+        """Deliver a message whose `reply` resolves `future`."""
+        cdef Message message = new_message(topic, payload, sender, 0)
+        message.reply_to = future
+        return self.post_message(message, False)
+
+    cdef Inbox box_of(self, str topic):
+        return self.topics.get(topic, self.box)
+
+    cdef Inbox new_inbox(self):
+        cdef Inbox box = Inbox.__new__(Inbox)
+        box.owner = self
+        box.meter = self.meter
+        return box
+
+    cdef int deliver_event(self, Event event) except -1:
+        if self.event_box is None:
+            self.make_event_box()
+        if not self.event_box.closed:
+            self.event_box.put(event)
+        return 0
+
+    cdef int make_event_box(self) except -1:
+        self.event_box = Inbox.__new__(Inbox)
+        self.event_box.owner = self
+        return 0
+
+    def inbox(self) -> Inbox:
+        """The one inbox of this process."""
+        if self.box is None:
+            self.box = self.new_inbox()
+        return self.box
+
+    def events(self) -> Inbox:
+        """The inbox of EXIT, LINK_DOWN and CANCEL; from now on a cancel comes as an event."""
+        if self.event_box is None:
+            self.make_event_box()
+        self.events_opened = True
+        return self.event_box
+
+    def forget_events(self, Ref_or_none) -> None:
+        """Take the events of a given-up monitor out of the events inbox."""
+        cdef Py_ssize_t index = 0
+        if self.event_box is None:
+            return
+        while index < self.event_box.count:
+            if (<Event>self.event_box.peek(index)).ref is Ref_or_none:
+                self.event_box.take_at(index)
+            else:
+                index += 1
+
+    def listen(self, str topic) -> Inbox:
+        """From now on messages of exactly this topic go to an inbox of their own."""
+        if self.topics is None:
+            self.topics = {}
+        if topic not in self.topics:
+            self.inbox()
+            self.topics[topic] = self.new_inbox()
+        return self.topics[topic]
+
+    def unlisten(self, str topic) -> None:
+        """End `listen`; what waits there goes to the end of the inbox."""
+        cdef Inbox box
+        if self.topics is None or topic not in self.topics:
+            return
+        box = self.topics.pop(topic)
+        if not self.topics:
+            self.topics = None
+        while box.count:
+            self.box.put(box.take())
+        box.shut(False)
+
+    def set_mailbox_max(self, Py_ssize_t limit) -> None:
+        """Bound the number of messages that wait in all inboxes together; 0: no bound."""
+        self.meter.set_limit(limit)
+
+    def describe(self) -> dict:
+        cdef dict info = Process.describe(self)
+        info["queue_length"] = self.meter.count
+        info["queue_bytes"] = self.meter.size
+        info["handled"] = self.meter.handled
+        info["dropped"] = self.meter.dropped
+        return info
+
+    # -- the fast road -------------------------------------------------------------------------
+
+    cdef Waiter own_park(self):
+        """The park of the process's own task, if that is what runs now."""
+        if stepping is not self:
+            return None
+        if EAGER_TASKS and current_task(self.scheduler.loop) is not self.task:
+            return None  # a task that starts eagerly inside a step of this process
+        if self.park is None:
+            self.park = new_park(self, self.scheduler.loop)
+        return self.park
+
+    cdef bint keep_cancel(self, object message) except -1:
+        if stepping is not self:
+            return False
+        self.cancel_pending = True
+        self.cancel_message = message
+        return True
+
+    cdef int step(self) except -1:
+        """Mail (or a timeout, or a cancel) has come for the parked task; called by a drain."""
+        cdef Park park = self.park
+        if park is None or park.callback is None or not park.woken:
+            return 0
+        context = park.context
+        PyContext_Enter(context)
+        try:
+            if park.cancel_requested or not self.alive:
+                self.wake_task(park)
+            else:
+                self.fast_step(park)
+        except BaseException as error:
+            self.scheduler.say("fault", self, error)
+        finally:
+            PyContext_Exit(context)
+        return 0
+
+    cdef int fast_step(self, Park park) except -1:
+        """Step the user's coroutine; the task hears of it only if it did not park again."""
+        global stepping
+        cdef PyObject* result = NULL
+        cdef int status
+        loop = self.scheduler.loop
+        task = self.task
+        _enter_task(loop, task)
+        stepping = self
+        status = PyIter_Send(<PyObject*>self.coroutine, Py_None, &result)
+        stepping = None
+        if status == PYGEN_NEXT and result == <PyObject*>park and not self.cancel_pending:
+            Py_XDECREF(result)
+            _leave_task(loop, task)
+            return 0
+        if status == PYGEN_ERROR:
+            result = take_exception()
+        self.outcome = take_object(result)
+        _leave_task(loop, task)
+        if status == PYGEN_NEXT and self.outcome is park:
+            # Parked again, but it cancelled itself on the way: the cancel is due at this await.
+            self.outcome = None
+            self.cancel_pending = False
+            park.cancel_requested = True
+            park.cancel_message, self.cancel_message = self.cancel_message, None
+        else:
+            self.outcome_status = status
+            self.has_outcome = True
+        self.wake_task(park)
+        return 0
+
+    cdef int wake_task(self, Park park) except -1:
+        """Let the task run: it steps the proxy, which hands over what is kept."""
+        callback, park.callback = park.callback, None
+        park.context = None
+        callback(park)
+        return 0
+
+    # -- the coroutine that the task steps -----------------------------------------------------
+
+    cdef int resume(self, PyObject* value, PyObject** result) except? -1:
+        """`send` of the proxy."""
+        global stepping
+        cdef int status
+        cdef CoroutineProcess outer = stepping
+        if self.has_outcome:
+            return self.hand_over(result)
+        if self.coroutine is None:
+            raise RuntimeError("cannot reuse already awaited coroutine")
+        if self.cancel_pending or not self.alive:
+            return self.throw_in(self.take_cancel(), result)
+        stepping = self
+        status = PyIter_Send(<PyObject*>self.coroutine, value, result)
+        stepping = outer
+        return self.after_step(status, result)
+
+    cdef object take_cancel(self):
+        self.cancel_pending = False
+        message, self.cancel_message = self.cancel_message, None
+        return CancelledError() if message is None else CancelledError(message)
+
+    cdef int hand_over(self, PyObject** result) except? -1:
+        """Give the task what the last fast step ended with."""
+        outcome, self.outcome = self.outcome, None
+        self.has_outcome = False
+        if self.outcome_status == PYGEN_ERROR:
+            self.finish_failed(outcome)
+            give_object(None, result)
+            return PYGEN_RETURN
+        if self.outcome_status == PYGEN_NEXT and self.cancel_pending:
+            # As Task does for a cancel that came during its step: cancel what it now awaits.
+            cancel = getattr(outcome, "cancel", None)
+            if cancel is not None and cancel(msg=self.cancel_message):
+                self.cancel_pending = False
+                self.cancel_message = None
+        give_object(outcome, result)
+        return self.after_step(self.outcome_status, result)
+
+    cdef int throw_in(self, object error, PyObject** result) except? -1:
+        """Throw into the user's coroutine."""
+        global stepping
+        cdef int status
+        cdef CoroutineProcess outer = stepping
+        stepping = self
+        try:
+            value = self.coroutine.throw(error)
+            status = PYGEN_NEXT
+        except StopIteration as stop:
+            value = stop.value
+            status = PYGEN_RETURN
+        except BaseException as failure:
+            self.finish_failed(failure)
+            value = None
+            status = PYGEN_RETURN
+            give_object(None, result)
+            return status
+        finally:
+            stepping = outer
+        give_object(value, result)
+        return self.after_step(status, result)
+
+    cdef int after_step(self, int status, PyObject** result) except? -1:
+        """What the task is told after a step of the user's coroutine."""
+        if status == PYGEN_NEXT:
+            if self.alive:
+                return PYGEN_NEXT
+            give_object(self.refuse(take_object(result[0])), result)
+            return PYGEN_NEXT
+        return self.finish(status, result)
+
+    cdef object refuse(self, object awaited):
+        """A dead process awaits again: CancelledError comes at the task's next step."""
+        cancel = getattr(awaited, "cancel", None)
+        if cancel is not None:
+            cancel()
+        self.refusals += 1
+        if self.refusals <= PATIENT_REFUSALS:
+            return None  # a bare yield: the next step comes in the next turn of the loop
+        pause = self.scheduler.loop.create_future()
+        self.scheduler.loop.call_later(REFUSAL_PAUSE, end_pause, pause)
+        pause._asyncio_future_blocking = True
+        return pause
+
+    cdef int finish(self, int status, PyObject** result) except? -1:
+        """The user's coroutine is done."""
+        if status == PYGEN_ERROR:
+            self.finish_failed(take_object(take_exception()))
+            give_object(None, result)
+            return PYGEN_RETURN
+        value = <object>result[0]
+        if self.cancel_pending or (self.task is not None and self.task._must_cancel):
+            Py_XDECREF(result[0])
+            result[0] = NULL
+            self.finish_failed(self.take_cancel())
+        self.end(NORMAL, value, None)
+        self.let_go()
+        return PYGEN_RETURN
+
+    cdef int finish_failed(self, object error) except -1:
+        """The coroutine ended with an exception: the exit, its log line, and what the task sees."""
+        cdef bint alive = self.alive
+        if isinstance(error, CancelledError):
+            self.end(CANCELLED, None, None)
+            self.let_go()
+            raise error
+        if isinstance(error, ProcessExit):
+            self.end(error.reason, None, None)
+        elif alive:
+            self.scheduler.say("crash", self, error)
+            self.end(ERROR, None, error)
+        elif not isinstance(error, GeneratorExit):
+            self.scheduler.say("late", self, error)
+        self.let_go()
+        if alive and isinstance(error, (SystemExit, KeyboardInterrupt)):
+            self.scheduler.say("interrupt", self, error)
+        return 0
+
+    cdef int let_go(self) except -1:
+        """Break the ring process, task, coroutine, park."""
+        self.coroutine = None
+        self.park = None
+        self.task = None
+        self.scheduler.unfinished.pop(self, None)
+        return 0
+
+    # -- ends ----------------------------------------------------------------------------------
+
+    cdef int end(self, str reason, object value, object error) except -1:
+        if not self.alive:
+            return 0
+        if self.deadline is not None:
+            self.deadline.cancel()
+            self.deadline = None
+        Process.end(self, reason, value, error)
+        self.meter.paused = None
+        for box in (self.box, self.event_box):
+            if box is not None:
+                (<Inbox>box).shut(True)
+        for box in (self.topics or {}).values():
+            (<Inbox>box).shut(True)
+        return 0
+
+    cdef int link_signal(self, PID source, str reason, Result result) except -1:
+        cdef Event event
+        if self.trap_links:
+            self.deliver_event(new_event("LINK_DOWN", source, reason, result, None))
+            return 0
+        error = LinkFailed(source, reason)
+        error.__cause__ = result.error
+        return self.stop_now("link_failed", error)
+
+    cdef int stop_now(self, str reason, object error) except -1:
+        """Dead at once; the task gets CancelledError at each await until it ends."""
+        if not self.alive:
+            return 0
+        self.scheduler.unfinished[self] = None
+        task = self.task
+        self.end(reason, None, error)
+        if task is not None:
+            task.cancel()
+        return 0
+
+    def terminate(self, str reason="killed") -> None:
+        """Dead at once, EXIT `killed`."""
+        self.stop_now(reason, None)
+
+    def cancel(self, reason=None, deadline=None, sender=None) -> None:
+        """Ask politely: a CANCEL event, or CancelledError where `events()` was never opened.
+
+        Args:
+            reason: text that travels with it.
+            deadline: seconds until the process is terminated; None: never.
+        """
+        cdef Event event
+        if not self.alive:
+            return
+        if self.events_opened:
+            event = new_event("CANCEL", sender, reason or CANCELLED, Result(), None)
+            event.deadline = deadline
+            self.deliver_event(event)
+        else:
+            self.task.cancel(reason)
+        if deadline is not None and self.alive:
+            if self.deadline is not None:
+                self.deadline.cancel()
+            self.deadline = self.scheduler.loop.call_later(deadline, self.terminate)
+
+    # -- coroutine protocol --------------------------------------------------------------------
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        raise StopIteration
+
+    def send(self, value):
+        cdef PyObject* result = NULL
+        if self.resume(<PyObject*>value, &result) == PYGEN_NEXT:
+            return take_object(result)
+        raise StopIteration(take_object(result))
+
+    def throw(self, kind, value=None, traceback=None):
+        cdef PyObject* result = NULL
+        cdef int status
+        error = exception_of(kind, value, traceback)
+        if self.has_outcome:
+            # A cancel that met a kept outcome: a return is cancelled as in Task, an error stands.
+            self.cancel_pending = isinstance(error, CancelledError)
+            status = self.hand_over(&result)
+        elif self.coroutine is None:
+            raise error
+        else:
+            status = self.throw_in(error, &result)
+        if status == PYGEN_NEXT:
+            return take_object(result)
+        raise StopIteration(take_object(result))
+
+    def close(self):
+        if self.coroutine is not None:
+            self.coroutine.close()
+            self.end(CANCELLED, None, None)
+            self.let_go()
+
+    # What stacks and task listings show is the user's function.
+
+    @property
+    def __name__(self):
+        return getattr(self.coroutine, "__name__", self.entry)
+
+    @property
+    def __qualname__(self):
+        return getattr(self.coroutine, "__qualname__", self.entry)
+
+    @property
+    def cr_frame(self):
+        return getattr(self.coroutine, "cr_frame", None)
+
+    @property
+    def cr_code(self):
+        return getattr(self.coroutine, "cr_code", None)
+
+    @property
+    def cr_await(self):
+        return getattr(self.coroutine, "cr_await", None)
+
+    @property
+    def cr_running(self):
+        return getattr(self.coroutine, "cr_running", False)
+
+    @property
+    def cr_suspended(self):
+        return getattr(self.coroutine, "cr_suspended", False)
+
+    @property
+    def cr_origin(self):
+        return getattr(self.coroutine, "cr_origin", None)
+
+
+cdef Message new_message(str topic, object payload, PID sender, Py_ssize_t size):
+    cdef Message message = Message.__new__(Message)
+    message.topic = topic
+    message.payload = payload
+    message.sender = sender
+    message.size = size
+    return message
+
+
+def end_pause(future):
+    if not future.done():
+        future.set_result(None)
+
+
+# The slots are set by hand, see `_slots`.
+
+
+cdef PyObject* process_next(PyObject* self) except? NULL:
+    cdef PyObject* result = NULL
+    if (<CoroutineProcess>self).resume(Py_None, &result) == PYGEN_NEXT:
+        return result
+    return stop_with(result)
+
+
+cdef int process_send(PyObject* self, PyObject* value, PyObject** result) except? -1:
+    return (<CoroutineProcess>self).resume(value, result)
+
+
+set_slots(<PyTypeObject*>CoroutineProcess, <void*>process_next, <void*>process_send)

@@ -1,0 +1,60 @@
+"""The inbox of a process, and what waiting for mail is made of."""
+
+cimport cython
+
+from cpython.object cimport PyObject
+
+from wsrelay_core._mailbox cimport Mailbox, Waiter
+from wsrelay_core._process cimport Process
+
+
+@cython.final
+cdef class Inbox(Mailbox):
+    cdef Process owner
+    cdef int streak        # items taken in a row without giving way
+
+
+@cython.final
+cdef class Park(Waiter):
+    # What a waiting task awaits: as much of a future as asyncio.Task asks for.
+    cdef public bint _asyncio_future_blocking
+    cdef Process owner  # set when the process's own task waits: woken by the scheduler
+    cdef object loop
+    cdef object callback         # the task's wake-up, while it waits
+    cdef object context
+    cdef bint woken
+    cdef bint timed_out
+    cdef bint cancel_requested
+    cdef object cancel_message
+
+    cdef int begin(self) except -1
+    cdef int call_back(self) except -1
+
+
+@cython.final
+cdef class Receive:
+    # One wait for mail: awaitable and its own iterator.
+    cdef Inbox inbox             # the only inbox, or None for a select
+    cdef tuple inboxes
+    cdef object match            # predicate of a selective receive, or None
+    cdef object timeout          # seconds, or None
+    cdef double until
+    cdef object timer
+    cdef Park park               # while it waits
+    cdef bint iterating
+    cdef bint finished
+
+    cdef int poll(self, PyObject** result) except? -1
+    cdef int poll_slowly(self, PyObject** result) except? -1
+    cdef bint find(self, PyObject** result) except -1
+    cdef int wait(self, PyObject** result) except? -1
+    cdef bint take_from(self, Inbox inbox, PyObject** result) except -1
+    cdef bint check_open(self, tuple inboxes) except -1
+    cdef int join_waiters(self) except -1
+    cdef int start_timer(self, Park park) except -1
+    cdef int stop_waiting(self) except -1
+    cdef int finish(self) except -1
+
+
+cdef Park new_park(Process owner, object loop)
+cdef object exception_of(object kind, object value, object traceback)

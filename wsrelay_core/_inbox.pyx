@@ -1,0 +1,381 @@
+"""The inbox of a process, and what waiting for mail is made of.
+
+`Receive` is the awaitable of one wait; while there is no mail it yields a `Park`, on which the task
+waits as on a future. When the process's own task waits, the scheduler wakes it (see `_coroutine`);
+any other task, such as a child of a TaskGroup, is woken the ordinary way, through the loop.
+"""
+
+import asyncio
+
+from asyncio import CancelledError
+
+from wsrelay_core._errors import InboxClosed
+
+cimport cython
+from cpython.object cimport PyObject
+
+from wsrelay_core._mailbox cimport Mailbox, Waiter
+from wsrelay_core._process cimport Process, now
+from wsrelay_core._slots cimport (
+    PYGEN_NEXT, PYGEN_RETURN, PyTypeObject, give_object, set_slots, stop_with,
+)
+
+cdef int BUDGET = 256                  # rule 6: items in a row before others get their turn
+
+# Turns the first inbox that a select looks at.
+cdef unsigned int rotation = 0
+
+
+@cython.final
+@cython.freelist(64)
+cdef class Park(Waiter):
+    cdef int begin(self) except -1:
+        self.woken = False
+        self.timed_out = False
+        self._asyncio_future_blocking = True
+        return 0
+
+    cdef int wake(self) except -1:
+        if self.woken:
+            return 0
+        self.woken = True
+        if self.owner is not None:
+            self.owner.scheduler.enqueue(self.owner)
+        elif self.callback is not None:
+            self.call_back()
+        return 0
+
+    cdef int call_back(self) except -1:
+        callback, self.callback = self.callback, None
+        self.loop.call_soon(callback, self, context=self.context)
+        return 0
+
+    def expire(self):
+        """The timeout of the wait has come."""
+        self.timed_out = True
+        self.wake()
+
+    # What asyncio.Task asks of a future.
+
+    def get_loop(self):
+        return self.loop
+
+    def add_done_callback(self, callback, *, context=None):
+        self.callback = callback
+        self.context = context
+        if self.woken and self.owner is None:
+            self.call_back()
+
+    def remove_done_callback(self, callback):
+        if self.callback == callback:
+            self.callback = None
+            return 1
+        return 0
+
+    def done(self):
+        return self.woken
+
+    def cancelled(self):
+        return False
+
+    def exception(self):
+        return None
+
+    def result(self):
+        if self.cancel_requested:
+            self.cancel_requested = False
+            message, self.cancel_message = self.cancel_message, None
+            raise CancelledError() if message is None else CancelledError(message)
+        return None
+
+    def cancel(self, msg=None):
+        """The waiting task is cancelled; the message must travel (anyio knows its own by it)."""
+        if self.owner is not None and self.owner.keep_cancel(msg):
+            # A self-cancel in a fast step: the task still believes that it waits here.
+            return True
+        self.cancel_requested = True
+        self.cancel_message = msg
+        self.wake()
+        return True
+
+
+@cython.final
+@cython.freelist(64)
+cdef class Receive:
+    cdef int poll(self, PyObject** result) except? -1:
+        """One step of the wait: PYGEN_RETURN with the item, or PYGEN_NEXT with a Park."""
+        cdef Inbox inbox = self.inbox
+        if (self.park is None and inbox is not None and self.match is None
+                and inbox.count > inbox.reserved and inbox.streak < BUDGET and not self.finished):
+            inbox.streak += 1
+            self.finished = True
+            give_object(inbox.take(), result)
+            return PYGEN_RETURN
+        return self.poll_slowly(result)
+
+    cdef int poll_slowly(self, PyObject** result) except? -1:
+        cdef bint timed_out = False
+        if self.finished:
+            raise RuntimeError("cannot reuse an awaited receive")
+        if self.park is not None:
+            timed_out = self.park.timed_out
+            self.stop_waiting()
+        elif self.inbox is not None and self.inbox.streak >= BUDGET:
+            # Let others run: wait, and be woken at once.
+            self.wait(result)
+            self.park.wake()
+            return PYGEN_NEXT
+        if self.find(result):
+            self.finish()
+            return PYGEN_RETURN
+        if timed_out:
+            self.finish()
+            raise TimeoutError(f"no mail within {self.timeout:g} s")
+        return self.wait(result)
+
+    cdef bint find(self, PyObject** result) except -1:
+        """Take the first item that fits; raises at the closed end."""
+        cdef Inbox inbox
+        cdef Py_ssize_t index
+        if self.inbox is not None:
+            return self.take_from(self.inbox, result) or self.check_open((self.inbox,))
+        global rotation
+        rotation += 1
+        size = len(self.inboxes)
+        for index in range(size):
+            inbox = self.inboxes[(index + rotation) % size]
+            if inbox.count > inbox.reserved:
+                give_object((inbox, inbox.take()), result)
+                return True
+        return self.check_open(self.inboxes)
+
+    cdef bint take_from(self, Inbox inbox, PyObject** result) except -1:
+        cdef Py_ssize_t index
+        if self.match is None:
+            if inbox.count <= inbox.reserved:
+                return False
+            give_object(inbox.take(), result)
+            return True
+        for index in range(inbox.count):
+            if self.match(inbox.peek(index)):
+                give_object(inbox.take_at(index), result)
+                return True
+        return False
+
+    cdef bint check_open(self, tuple inboxes) except -1:
+        """False if mail can still come; else the end of the wait is raised."""
+        for inbox in inboxes:
+            if not (<Inbox>inbox).closed or ((<Inbox>inbox).count and self.match is None):
+                return False
+        self.finish()
+        if self.iterating:
+            raise StopAsyncIteration
+        raise InboxClosed("the inbox is closed and empty")
+
+    cdef int wait(self, PyObject** result) except? -1:
+        cdef Inbox inbox = self.inbox if self.inbox is not None else self.inboxes[0]
+        cdef Process owner = inbox.owner
+        cdef Park park = <Park>owner.own_park()
+        if park is None:
+            park = new_park(None, owner.scheduler.loop)
+        park.begin()
+        self.park = park
+        self.join_waiters()
+        self.start_timer(park)
+        give_object(park, result)
+        return PYGEN_NEXT
+
+    cdef int join_waiters(self) except -1:
+        cdef Inbox inbox
+        for one in self.inboxes if self.inbox is None else (self.inbox,):
+            inbox = <Inbox>one
+            inbox.streak = 0
+            if self.match is None:
+                inbox.add_waiter(self.park, False)
+            else:
+                if inbox.selective is None:
+                    inbox.selective = []
+                inbox.selective.append(self.park)
+        return 0
+
+    cdef int start_timer(self, Park park) except -1:
+        if self.timeout is None:
+            return 0
+        if self.until == 0:
+            self.until = now() + <double>self.timeout
+        self.timer = park.loop.call_later(max(0.0, self.until - now()), park.expire)
+        return 0
+
+    cdef int stop_waiting(self) except -1:
+        """Leave the queues; an item kept for this wait is free again."""
+        cdef Park park = self.park
+        cdef Mailbox reserved_in = park.reserved_in
+        cdef Inbox inbox
+        self.park = None
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        if reserved_in is not None:
+            reserved_in.settle(park)
+            if self.inboxes is None:
+                return 0
+        for one in self.inboxes if self.inbox is None else (self.inbox,):
+            inbox = <Inbox>one
+            if self.match is None:
+                inbox.remove_waiter(park)
+            elif inbox.selective is not None and park in inbox.selective:
+                inbox.selective.remove(park)
+                if not inbox.selective:
+                    inbox.selective = None
+        return 0
+
+    cdef int finish(self) except -1:
+        """The wait is over: whoever waits behind it may have mail, or the end, to see."""
+        cdef Inbox inbox
+        self.finished = True
+        for one in self.inboxes if self.inbox is None else (self.inbox,):
+            inbox = <Inbox>one
+            if inbox.first is not None:
+                inbox.wake_first()
+                if inbox.closed and inbox.count == 0:
+                    inbox.shut(False)
+        return 0
+
+    # Coroutine protocol. `__next__` is here so that the slots exist; see the end of the file.
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        raise StopIteration
+
+    def send(self, value):
+        return next(self)
+
+    def throw(self, kind, value=None, traceback=None):
+        self.close()
+        raise exception_of(kind, value, traceback)
+
+    def close(self):
+        if self.park is not None:
+            self.stop_waiting()
+            self.finish()
+        self.finished = True
+
+
+cdef Park new_park(Process owner, object loop):
+    cdef Park park = Park.__new__(Park)
+    park.owner = owner
+    park.loop = loop
+    return park
+
+
+cdef object exception_of(object kind, object value, object traceback):
+    """The exception of a `throw(type, value, traceback)` in its old and its new form."""
+    if isinstance(kind, BaseException):
+        return kind
+    if not isinstance(value, BaseException):
+        value = kind() if value is None else kind(value)
+    return value if traceback is None else value.with_traceback(traceback)
+
+
+@cython.final
+cdef class Inbox(Mailbox):
+    """Where messages (or events) of a process wait.
+
+    `async for item in inbox`, `await inbox.receive()`, `inbox.receive_nowait()`, `len(inbox)`.
+    Several receivers are served first-come.
+    """
+
+    def receive(self, timeout=None):
+        """Wait for the next item.
+
+        Args:
+            timeout: seconds, or None to wait without end.
+
+        Raises:
+            TimeoutError: nothing came in time.
+            InboxClosed: the inbox is closed and empty.
+        """
+        cdef Receive receive = Receive.__new__(Receive)
+        receive.inbox = self
+        receive.timeout = timeout
+        return receive
+
+    def receive_nowait(self):
+        """The next item, at once.
+
+        Raises:
+            asyncio.QueueEmpty: there is none.
+            InboxClosed: the inbox is closed and empty.
+        """
+        if self.count > self.reserved:
+            return self.take()
+        if self.closed and self.count == 0:
+            raise InboxClosed("the inbox is closed and empty")
+        raise asyncio.QueueEmpty("no mail")
+
+    def close(self) -> None:
+        """Accept nothing more; what waits can still be received."""
+        self.shut(False)
+
+    def __aiter__(self):
+        return self
+
+    def __anext__(self):
+        cdef Receive receive = Receive.__new__(Receive)
+        receive.inbox = self
+        receive.iterating = True
+        return receive
+
+    def __len__(self):
+        return self.count
+
+    def __bool__(self):
+        return True
+
+    def __repr__(self):
+        return f"<Inbox of {self.owner.pid} {self.count} waiting{' closed' if self.closed else ''}>"
+
+
+def receive_matching(Inbox inbox not None, match, timeout=None):
+    """Wait for the first item for which `match(item)` is true; the others stay, in order."""
+    cdef Receive receive = Receive.__new__(Receive)
+    receive.inbox = inbox
+    receive.match = match
+    receive.timeout = timeout
+    return receive
+
+
+def select(*inboxes, timeout=None):
+    """Wait for whichever inbox has mail first; the result is `(inbox, item)`."""
+    if not inboxes:
+        raise TypeError("select needs at least one inbox")
+    for inbox in inboxes:
+        if not isinstance(inbox, Inbox):
+            raise TypeError(f"select waits on inboxes, not {type(inbox).__name__}")
+    cdef Receive receive = Receive.__new__(Receive)
+    receive.inboxes = inboxes
+    receive.timeout = timeout
+    return receive
+
+
+# `raise StopIteration(value)` in a Cython `__next__` builds a traceback with a code and a frame
+# object for each item, so the slots are set by hand; see `_slots`.
+
+
+cdef PyObject* receive_next(PyObject* self) except? NULL:
+    cdef PyObject* result = NULL
+    if (<Receive>self).poll(&result) == PYGEN_NEXT:
+        return result
+    return stop_with(result)
+
+
+cdef int receive_send(PyObject* self, PyObject* value, PyObject** result) except? -1:
+    return (<Receive>self).poll(result)
+
+
+set_slots(<PyTypeObject*>Receive, <void*>receive_next, <void*>receive_send)

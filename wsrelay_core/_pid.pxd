@@ -1,0 +1,24 @@
+"""PIDs and the table that finds a process by its PID or its name."""
+
+cimport cython
+
+
+@cython.final
+cdef class PID(str):
+    # The living process of this PID, so that `send(pid, …)` needs no look-up. Owned by the process:
+    # set when it starts, cleared when it ends; None for a PID that was read from text.
+    cdef object record
+
+
+@cython.final
+cdef class ProcessTable:
+    cdef dict by_pid   # PID text -> Process, every living process of one App
+    cdef dict by_name  # registered name -> Process
+
+    cdef int add(self, PID pid, object process) except -1
+    cdef int remove(self, PID pid, list names) except -1
+    cdef object find(self, object dest)
+
+
+cdef PID new_pid(str host)
+cdef bint is_pid_shaped(str text) except -1

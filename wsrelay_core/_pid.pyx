@@ -1,0 +1,173 @@
+"""PIDs and the table that finds a process by its PID or its name."""
+
+import os
+import time
+
+from wsrelay_core._errors import InvalidPID, NameTaken
+
+cimport cython
+
+# The name by which a node means itself; `{this@host|uniq}` and `{host|uniq}` are one PID.
+cdef str THIS_NODE = "this"
+
+# Start of every `uniq` of this boot: 13 digits of microseconds since 1970 and 8 random digits, so
+# that a PID of an earlier boot, of another node or of a forked child can never come again.
+cdef str incarnation = ""
+cdef unsigned long long serial = 0
+
+
+def _new_incarnation() -> None:
+    """Begin a new boot: at import, and in a forked child."""
+    global incarnation, serial
+    incarnation = f"{time.time_ns() // 1000:013x}{os.urandom(4).hex()}"
+    serial = 0
+
+
+_new_incarnation()
+os.register_at_fork(after_in_child=_new_incarnation)
+
+
+@cython.final
+cdef class PID(str):
+    """The address of a process: text that knows its process.
+
+    Equal to its text and hashed like it, so it is a dict key, a JSON value and log text as it is
+    (`orjson` needs `OPT_NON_STR_KEYS` for it as a dict *key*). `PID(text)` makes one without any
+    check; use `PID.parse` for text from outside.
+    """
+
+    def __reduce__(self):
+        # Without this, copy and pickle would look for constructor arguments and lose the text.
+        return PID, (str.__str__(self),)
+
+    def __repr__(self):
+        return f"PID({str.__str__(self)!r})"
+
+    @property
+    def node(self) -> str:
+        """Name of the node; empty for this node."""
+        head, at, _ = self[1:-1].partition("|")[0].rpartition("@")
+        return head if at else ""
+
+    @property
+    def host(self) -> str:
+        """Registry id of the process host or server, such as `app:processes`."""
+        return self[1:-1].partition("|")[0].rpartition("@")[2]
+
+    @property
+    def uniq(self) -> str:
+        """`0x` and lower-case hex: the boot incarnation and a serial number."""
+        return self[1:-1].partition("|")[2]
+
+    @staticmethod
+    def parse(text) -> PID:
+        """Read a PID from text: `{host|uniq}` or `{node@host|uniq}`.
+
+        An empty node, and `this`, mean this node: `{this@h|x}` becomes `{h|x}`. A `PID` is
+        returned as it is, with the process it knows.
+
+        Raises:
+            InvalidPID: `missing braces`, `missing pipe` or `empty part`.
+            TypeError: `text` is no `str`.
+        """
+        if isinstance(text, PID):
+            return text
+        if not isinstance(text, str):
+            raise TypeError(f"a PID is a str, not {type(text).__name__}")
+        return PID(_canonical(str(text)))
+
+
+cdef str _canonical(str text):
+    """The text with this node's name left out; raises InvalidPID."""
+    if len(text) < 2 or text[0] != "{" or text[len(text) - 1] != "}":
+        raise _invalid("missing braces", text)
+    place, pipe, uniq = text[1:len(text) - 1].partition("|")
+    if not pipe:
+        raise _invalid("missing pipe", text)
+    node, at, host = place.rpartition("@")
+    if not host or not uniq:
+        raise _invalid("empty part", text)
+    if not at:
+        return text
+    if node == "" or node == THIS_NODE:
+        return "{" + host + "|" + uniq + "}"
+    return text
+
+
+cdef object _invalid(str rule, str text):
+    if len(text) > 80:
+        text = text[:80] + "…"
+    return InvalidPID(f"{rule} in {text!r}: a PID is {{host|uniq}} or {{node@host|uniq}}")
+
+
+cdef bint is_pid_shaped(str text) except -1:
+    """Whether text claims to be a PID; all other text is a registered name."""
+    return text != "" and (text[0] == "{" or text[len(text) - 1] == "}")
+
+
+cdef PID new_pid(str host):
+    """A PID that never was before, on `host`."""
+    global serial
+    serial += 1
+    return PID.__new__(PID, f"{{{host}|0x{incarnation}{serial:x}}}")
+
+
+@cython.final
+cdef class ProcessTable:
+    """PID text and names of the living processes of one App."""
+
+    def __cinit__(self):
+        self.by_pid = {}
+        self.by_name = {}
+
+    cdef int add(self, PID pid, object process) except -1:
+        self.by_pid[pid] = process
+        return 0
+
+    cdef int remove(self, PID pid, list names) except -1:
+        if names is not None:
+            for name in names:
+                self.by_name.pop(name, None)
+        self.by_pid.pop(pid, None)
+        return 0
+
+    cdef object find(self, object dest):
+        """The process of a PID's text or of a registered name, or None.
+
+        Raises InvalidPID for malformed text that is PID-shaped, TypeError for anything but str.
+        """
+        if not isinstance(dest, str):
+            raise TypeError(f"a destination is a PID or a registered name, "
+                            f"not {type(dest).__name__}")
+        process = self.by_pid.get(dest)
+        if process is not None:
+            return process
+        text = str(dest)
+        if is_pid_shaped(text):
+            return self.by_pid.get(_canonical(text))
+        return self.by_name.get(text)
+
+    def register(self, str name, process) -> None:
+        """Give a living process a name; raises NameTaken, ValueError for no name at all."""
+        if not name or name[0] == "@" or is_pid_shaped(name):
+            raise ValueError(f"{name!r} is no name: a name is not empty, does not begin with "
+                             f"'@' or '{{' and does not end with '}}'")
+        holder = self.by_name.get(name)
+        if holder is not None and holder is not process:
+            raise NameTaken(f"the name {name!r} is registered to {holder.pid}")
+        self.by_name[name] = process
+
+    def unregister(self, str name) -> None:
+        """Take a name away; an unknown name is no error."""
+        self.by_name.pop(name, None)
+
+    def lookup(self, str name):
+        """The process of a name, or None."""
+        return self.by_name.get(name)
+
+    def processes(self) -> list:
+        """All living processes, oldest first."""
+        return list(self.by_pid.values())
+
+    def __len__(self):
+        return len(self.by_pid)
