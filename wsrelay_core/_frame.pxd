@@ -14,6 +14,7 @@ The caller owns socket, clock and queues; the codec knows bytes only. One round 
 cimport cython
 from libc.stdint cimport uint64_t
 
+from wsrelay_core._encode cimport close_body, server_frame  # for those who cimport from here
 from wsrelay_core._gather cimport Gather
 from wsrelay_core._wsproto cimport WsprotoLane
 
@@ -85,10 +86,3 @@ cdef class FrameCodec:
     cdef bytes _encode_deflated(self, int opcode, bytes data)
     cdef list _events(self, Py_ssize_t limit)
     cdef object _subject(self, int kind)
-
-
-# Unmasked and uncompressed, in one piece: the frame that a broadcast shares.
-cdef bytes server_frame(int opcode, const unsigned char* data, Py_ssize_t size)
-
-# Body of a close frame: code, and reason cut to 123 bytes of UTF-8 at a character boundary.
-cdef bytes close_body(int code, object reason)

@@ -5,18 +5,16 @@ straight from the caller's window into the `str` or `bytes` that is handed over.
 goes through wsproto (`_wsproto`), whose verdicts are final. README.md lists where they differ.
 """
 
-import os
-
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
+from wsrelay_core._encode cimport close_body, frame, fresh_key
 from wsrelay_core._gather cimport Gather
-from wsrelay_core._mask cimport MASK_KEY, mask
+from wsrelay_core._mask cimport mask
 from wsrelay_core._wire cimport (
-    ABNORMAL_CLOSURE,
     BINARY,
     CLOSE,
     CONTINUATION,
@@ -25,23 +23,22 @@ from wsrelay_core._wire cimport (
     FIN,
     INVALID_DATA,
     LENGTH,
-    LENGTH_16,
-    LENGTH_64,
     MASKED,
+    MASK_KEY,
     MAX_CONTROL,
-    MAX_REASON,
     MESSAGE_TOO_BIG,
     NEED_MORE,
     NO_STATUS,
-    NORMAL_CLOSURE,
     OPCODE,
-    PING,
     PONG,
     RSV1,
     RSV2,
     RSV3,
     TEXT,
-    TLS_HANDSHAKE,
+    announced,
+    header_size,
+    length_size,
+    minimal,
 )
 from wsrelay_core._wsproto cimport WsprotoLane
 
@@ -62,41 +59,6 @@ cdef enum:
 
 cdef object NO_RSV = RsvBits(False, False, False)
 cdef dict OPCODES = {int(opcode): opcode for opcode in Opcode}
-
-
-# -- headers
-
-
-cdef inline Py_ssize_t length_size(unsigned char second) noexcept:
-    """Bytes of a header up to the masking key."""
-    cdef unsigned char short = second & LENGTH
-    return 2 if short < LENGTH_16 else 4 if short == LENGTH_16 else 10
-
-
-cdef inline Py_ssize_t header_size(unsigned char second) noexcept:
-    return length_size(second) + (MASK_KEY if second & MASKED else 0)
-
-
-cdef inline uint64_t announced(const unsigned char* head) noexcept:
-    """The payload length that a header announces."""
-    cdef uint64_t length = head[1] & LENGTH
-    cdef Py_ssize_t i
-    if length < LENGTH_16:
-        return length
-    length = 0
-    for i in range(2, length_size(head[1])):
-        length = length << 8 | head[i]
-    return length
-
-
-cdef inline bint minimal(unsigned char second, uint64_t length) noexcept:
-    """Shortest form, top bit clear (RFC 6455 section 5.2)."""
-    cdef unsigned char short = second & LENGTH
-    if short < LENGTH_16:
-        return True
-    if short == LENGTH_16:
-        return length > MAX_CONTROL
-    return length > 0xFFFF and length >> 63 == 0
 
 
 @cython.final
@@ -500,87 +462,3 @@ cdef class FrameCodec:
     def encode_close(self, int code=NO_STATUS, object reason=""):
         """A close frame; its body as in `close_body`."""
         return self.encode_frame(CLOSE, close_body(code, reason))
-
-
-# -- frames out
-
-
-cdef bytes frame(
-    int first, const unsigned char* data, Py_ssize_t size, const unsigned char* key
-):
-    """One frame; masked if there is a key."""
-    cdef Py_ssize_t start = 2 if size <= MAX_CONTROL else 4 if size <= 0xFFFF else 10
-    cdef Py_ssize_t body = start if key == NULL else start + MASK_KEY
-    cdef bytes whole = PyBytes_FromStringAndSize(NULL, body + size)
-    cdef unsigned char* out = <unsigned char*>PyBytes_AS_STRING(whole)
-    out[0] = <unsigned char>first
-    put_length(out, start, size)
-    if key == NULL:
-        memcpy(out + body, data, size)
-    else:
-        out[1] |= MASKED
-        memcpy(out + start, key, MASK_KEY)
-        mask(out + body, data, size, key, 0)
-    return whole
-
-
-cdef inline void put_length(unsigned char* out, Py_ssize_t start, Py_ssize_t size) noexcept:
-    cdef Py_ssize_t i
-    cdef uint64_t length = <uint64_t>size
-    if start == 2:
-        out[1] = <unsigned char>length
-        return
-    out[1] = LENGTH_16 if start == 4 else LENGTH_64
-    for i in range(start - 1, 1, -1):
-        out[i] = <unsigned char>(length & 0xFF)
-        length >>= 8
-
-
-cdef bytes server_frame(int opcode, const unsigned char* data, Py_ssize_t size):
-    return frame(FIN | opcode, data, size, NULL)
-
-
-cdef bytes close_body(int code, object reason):
-    """RFC 6455 section 5.5.1. 1005 stands for an empty body; 1006 and 1015 are never sent."""
-    cdef bytes text
-    cdef Py_ssize_t size
-    if code == NO_STATUS:
-        return b""
-    if code in (ABNORMAL_CLOSURE, TLS_HANDSHAKE):
-        code = NORMAL_CLOSURE
-    text = b"" if reason is None else reason.encode("utf-8", "replace")
-    size = PyBytes_GET_SIZE(text)
-    if size > MAX_REASON:
-        size = MAX_REASON
-        while text[size] & 0xC0 == 0x80:      # inside a character
-            size -= 1
-    return code.to_bytes(2, "big") + text[:size]
-
-
-# -- masking keys: unpredictable (RFC 6455 section 5.3), drawn from the system many at once
-
-
-cdef enum:
-    POOL = 4096
-
-cdef bytes key_pool = b""
-cdef Py_ssize_t keys_used = POOL
-
-
-cdef const unsigned char* fresh_key() except NULL:
-    global key_pool, keys_used
-    if keys_used == POOL:
-        key_pool = os.urandom(POOL)
-        keys_used = 0
-    keys_used += MASK_KEY
-    return <const unsigned char*>PyBytes_AS_STRING(key_pool) + keys_used - MASK_KEY
-
-
-def _forget_keys():
-    """A child process must not use its parent's keys."""
-    global keys_used
-    keys_used = POOL
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_keys)

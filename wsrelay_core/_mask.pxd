@@ -6,9 +6,6 @@ Both go over 8-byte words, loaded and stored with `memcpy` (no alignment is assu
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
-cdef enum:
-    MASK_KEY = 4      # bytes of a masking key
-
 
 cdef inline uint64_t mask_word(const unsigned char* key, Py_ssize_t phase) noexcept nogil:
     """The key repeated over one word, beginning at byte `phase` of the key."""

@@ -8,10 +8,7 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from wsrelay_core._gather cimport Gather
-from wsrelay_core._mask cimport MASK_KEY
 from wsrelay_core._wire cimport (
-    BINARY,
-    CLOSE,
     CONTINUATION,
     CONTROL,
     FAILED,
@@ -100,7 +97,8 @@ cdef class WsprotoLane:
     cdef Py_ssize_t _deflate_slice(self) noexcept:
         # One byte becomes up to 1032; wsproto copies what comes out several times, and all of that
         # together has to stay below a second max_message.
-        return <Py_ssize_t>max(1, min(<uint64_t>MAX_DEFLATE_SLICE, self._max_message // 8192))
+        cdef uint64_t small = max(self._max_message // 8192, <uint64_t>1)
+        return MAX_DEFLATE_SLICE if small > MAX_DEFLATE_SLICE else <Py_ssize_t>small
 
     cdef int _receive(self, bytes data) except -2:
         cdef int kind = NEED_MORE
