@@ -367,9 +367,7 @@ cdef class FrameCodec:
     # -- output
 
     cdef bytes encode(self, int opcode, const unsigned char* data, Py_ssize_t size):
-        # An empty message stays uncompressed: wsproto's would come out as no byte at all where one
-        # is due (RFC 7692 section 7.2.3.6), and break the peer's next message.
-        if self._deflate is not None and size and not opcode & CONTROL:
+        if self._deflate is not None and not opcode & CONTROL:
             return self._encode_deflated(opcode, data[:size])
         return frame(FIN | opcode, data, size, fresh_key() if self.client else NULL)
 

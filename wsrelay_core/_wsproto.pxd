@@ -38,7 +38,7 @@ cdef class WsprotoLane:
     # wsproto's verdict on a header, or on the first bytes of one: its close code, 0 if none (yet).
     cdef int judge(self, const unsigned char* head, Py_ssize_t size) except -1
 
-    # Each returns an event kind. begin() takes a whole header, push() some of the payload behind it.
+    # Each returns an event kind. begin() takes a whole header, push() some of its payload.
     cdef int begin(
         self, const unsigned char* head, Py_ssize_t size, uint64_t length
     ) except -2
