@@ -11,7 +11,7 @@ import asyncio
 from asyncio import CancelledError, _enter_task, _leave_task, current_task
 
 from wsrelay_core._errors import LinkFailed, ProcessExit
-from wsrelay_core._process import process_var, scheduler_var
+from wsrelay_core._context import process_var, scheduler_var
 
 cimport cython
 from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
@@ -21,7 +21,8 @@ from cpython.ref cimport Py_XDECREF
 from wsrelay_core._inbox cimport Inbox, Park, exception_of, new_park
 from wsrelay_core._mailbox cimport Message, Meter, Waiter
 from wsrelay_core._pid cimport PID
-from wsrelay_core._process cimport Event, Host, Process, Result, Scheduler, Shared, new_event
+from wsrelay_core._process cimport Event, Host, Process, Ref, Result, Shared, new_event
+from wsrelay_core._scheduler cimport Scheduler
 from wsrelay_core._slots cimport (
     EAGER_TASKS, PYGEN_ERROR, PYGEN_NEXT, PYGEN_RETURN, Py_None, PyIter_Send, PyTypeObject,
     give_object, set_slots, stop_with, take_exception, take_object,
@@ -129,13 +130,14 @@ cdef class CoroutineProcess(Process):
         self.events_opened = True
         return self.event_box
 
-    def forget_events(self, Ref_or_none) -> None:
-        """Take the events of a given-up monitor out of the events inbox."""
+    def forget_events(self, ref_or_dest) -> None:
+        """Take the EXIT events of a given-up monitor, or of all on a PID, out of the events."""
         cdef Py_ssize_t index = 0
         if self.event_box is None:
             return
         while index < self.event_box.count:
-            if (<Event>self.event_box.peek(index)).ref is Ref_or_none:
+            ref = (<Event>self.event_box.peek(index)).ref
+            if ref is not None and (ref is ref_or_dest or (<Ref>ref).target == ref_or_dest):
                 self.event_box.take_at(index)
             else:
                 index += 1
@@ -392,8 +394,9 @@ cdef class CoroutineProcess(Process):
             (<Inbox>box).shut(True)
         return 0
 
-    cdef int link_signal(self, PID source, str reason, Result result) except -1:
-        cdef Event event
+    cdef int on_signal(self, PID source, str reason, object result) except -1:
+        if not self.alive:
+            return 0
         if self.trap_links:
             self.deliver_event(new_event("LINK_DOWN", source, reason, result, None))
             return 0

@@ -15,7 +15,8 @@ cimport cython
 from cpython.object cimport PyObject
 
 from wsrelay_core._mailbox cimport Mailbox, Waiter
-from wsrelay_core._process cimport Process, now
+from wsrelay_core._process cimport Process
+from wsrelay_core._scheduler cimport monotonic
 from wsrelay_core._slots cimport (
     PYGEN_NEXT, PYGEN_RETURN, PyTypeObject, give_object, set_slots, stop_with,
 )
@@ -27,7 +28,6 @@ cdef unsigned int rotation = 0
 
 
 @cython.final
-@cython.freelist(64)
 cdef class Park(Waiter):
     cdef int begin(self) except -1:
         self.woken = False
@@ -202,8 +202,8 @@ cdef class Receive:
         if self.timeout is None:
             return 0
         if self.until == 0:
-            self.until = now() + <double>self.timeout
-        self.timer = park.loop.call_later(max(0.0, self.until - now()), park.expire)
+            self.until = monotonic() + <double>self.timeout
+        self.timer = park.loop.call_later(max(0.0, self.until - monotonic()), park.expire)
         return 0
 
     cdef int stop_waiting(self) except -1:

@@ -1,9 +1,10 @@
-"""What everything with a PID has in common, and the scheduler that steps it."""
+"""What everything with a PID has in common: relations, names, timers and the one exit."""
 
 cimport cython
 
 from wsrelay_core._mailbox cimport Waiter
-from wsrelay_core._pid cimport PID, ProcessTable
+from wsrelay_core._pid cimport PID
+from wsrelay_core._scheduler cimport Schedulable, Scheduler
 
 
 @cython.final
@@ -29,6 +30,7 @@ cdef class Ref:
     cdef Process watcher           # who gets the EXIT; None when `callback` does
     cdef object callback
     cdef Process watched           # None once it ended or was given up
+    cdef Scheduler scheduler
 
 
 @cython.final
@@ -56,7 +58,7 @@ cdef class Shared:
     cdef bytes frame               # the frame of a broadcast, built by the first client that needs it
 
 
-cdef class Process:
+cdef class Process(Schedulable):
     cdef readonly PID pid
     cdef readonly Scheduler scheduler
     cdef readonly Host host
@@ -74,12 +76,8 @@ cdef class Process:
     cdef bint deliver(self, str topic, object payload, Py_ssize_t many, PID sender,
                       Shared shared) except -1
     cdef int deliver_event(self, Event event) except -1
-    cdef int link_signal(self, PID source, str reason, Result result) except -1
     cdef Waiter own_park(self)
     cdef bint keep_cancel(self, object message) except -1
-    cdef int step(self) except -1
-    cdef int flush(self) except -1
-    cdef int after_drain(self) except -1
     cdef int end(self, str reason, object value, object error) except -1
     cdef int drop_timers(self) except -1
     cdef int give_up_refs(self) except -1
@@ -87,38 +85,15 @@ cdef class Process:
     cdef int tell_links(self, str reason, Result result) except -1
 
 
-@cython.final
-cdef class Scheduler:
-    cdef readonly object loop
-    cdef readonly object app          # what the App gave itself as; for `current_scheduler().app`
-    cdef readonly ProcessTable table
-    cdef readonly bint running
-    cdef object report                # callable(kind, process, detail): the App's log
-    cdef object context               # context of drains; never that of a process
-    cdef unsigned long thread
-    cdef list ready                   # processes to step in the next round
-    cdef list dirty                   # processes whose output waits for the end of the drain
-    cdef list ending                  # processes with something to do after the flush
-    cdef list signals                 # link signals that wait for their turn
-    cdef bint scheduled
-    cdef bint draining
-    cdef readonly dict unfinished     # ended processes whose coroutine still runs -> None
-    cdef readonly unsigned long long dropped  # mail nobody could take
-
-    cdef int enqueue(self, Process process) except -1
-    cdef int mark_dirty(self, Process process) except -1
-    cdef int mark_ending(self, Process process) except -1
-    cdef int wake(self) except -1
-    cdef int step_all(self) except -1
-    cdef int finish_round(self) except -1
-    cdef int check_thread(self) except -1
-    cdef int say(self, str kind, Process process, object detail) except -1
-    cdef int signal(self, Process process, PID source, str reason, Result result) except -1
-
-
-cdef double now() noexcept nogil
 cdef Event new_event(str kind, object sender, str reason, Result result, object ref)
 cdef Process find_process(Scheduler scheduler, object dest)
-cdef Process running_process()
-cpdef Scheduler current_scheduler()
-cpdef Process resolve(object dest)
+cdef Ref watch(Scheduler scheduler, object dest, Process watcher, object callback)
+cdef bint give_up(Ref ref) except -1
+cdef Timer later(Scheduler scheduler, double delay, object dest, str topic, tuple payloads)
+
+
+cdef inline object one_payload(tuple payloads):
+    """What a message carries: the one payload, a tuple of several, or None."""
+    if len(payloads) == 1:
+        return payloads[0]
+    return payloads if payloads else None

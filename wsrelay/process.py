@@ -1,0 +1,574 @@
+"""The process API: spawn, send, monitor, link, and the rest, for code in and around processes.
+
+A process is a coroutine with a PID and a mailbox (Erlang/OTP's model). Inside a process every call
+acts as that process; outside, as the system, and calls that need a self raise `NotAProcess`.
+Durations are seconds as a number, or Go duration text such as `"30s"`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from wsrelay.config.durations import seconds
+from wsrelay.errors import (
+    NoProcess,
+    NotAProcess,
+    ProcessExit,
+    ProcessFailed,
+    WSRelayError,
+)
+from wsrelay_core import (
+    PID,
+    Connection,
+    CoroutineProcess,
+    Event,
+    Inbox,
+    Message,
+    Ref,
+    Result,
+    Timer,
+    broadcast,
+    check_topic,
+    current_process,
+    current_scheduler,
+    give_up_watch,
+    receive_matching,
+    resolve,
+    scheduler_for_thread,
+    select,
+    send,
+    send_as_system,
+    send_later,
+    watch_exit,
+)
+
+if TYPE_CHECKING:
+    from wsrelay_core import Process
+
+__all__ = [
+    "PID",
+    "Event",
+    "Inbox",
+    "Message",
+    "ProcessInfo",
+    "Ref",
+    "Result",
+    "Timer",
+    "broadcast",
+    "call",
+    "cancel",
+    "drained",
+    "events",
+    "exec",
+    "exit",
+    "get_options",
+    "inbox",
+    "info",
+    "link",
+    "listen",
+    "lookup",
+    "monitor",
+    "pid",
+    "receive",
+    "register",
+    "select",
+    "self_task",
+    "send",
+    "send_after",
+    "send_threadsafe",
+    "set_options",
+    "spawn",
+    "spawn_linked",
+    "spawn_linked_monitored",
+    "spawn_monitored",
+    "terminate",
+    "unlink",
+    "unlisten",
+    "unmonitor",
+    "unregister",
+    "wait",
+]
+
+Destination = PID | str
+Target = str | Callable[..., Awaitable[Any]]
+
+# Collects what a request's middleware and handler spawn, so that a refused upgrade can take it back.
+spawn_scope: ContextVar[list[PID] | None] = ContextVar("wsrelay_spawned", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessInfo:
+    """What is known of a living process; the second half is set for WebSocket connections only."""
+
+    pid: PID
+    state: str  # "running" or, for a connection in its closing handshake, "closing"
+    entry: str
+    host: str
+    names: tuple[str, ...]
+    age: float  # seconds
+    links: tuple[PID, ...]
+    monitors: tuple[Any, ...]
+    monitored_by: tuple[PID, ...]
+    queue_length: int  # messages in the mailbox; for a connection, frames towards the client
+    queue_bytes: int
+    handled: int  # messages taken from the mailbox; for a connection, messages to the client
+    dropped: int
+    client: tuple[str, int] | None = None
+    path: str | None = None
+    subprotocol: str | None = None
+    target: PID | None = None
+    last_rtt_ms: float | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str | None:
+        """The first registered name."""
+        return self.names[0] if self.names else None
+
+
+# -- self ------------------------------------------------------------------------------------------
+
+
+def _self() -> CoroutineProcess:
+    process = current_process()
+    if process is None:
+        raise NotAProcess("this call needs a process around it: make it inside a spawned function")
+    assert isinstance(process, CoroutineProcess)
+    return process
+
+
+def pid() -> PID:
+    """The caller's own PID; raises `NotAProcess` outside a process."""
+    return _self().pid
+
+
+def self_task() -> asyncio.Task[Any]:
+    """The process's own `asyncio.Task`, for code that needs one."""
+    return _self().task
+
+
+def exit(reason: str = "normal") -> NoReturn:
+    """End the calling process with `reason` (OTP: `exit/1`).
+
+    `normal` and `cancelled` are no errors to links and supervisors, every other text is.
+    """
+    if not isinstance(reason, str) or not reason:
+        raise TypeError("an exit reason is a text that is not empty")
+    _self()
+    raise ProcessExit(reason)
+
+
+# -- messages --------------------------------------------------------------------------------------
+
+
+def inbox() -> Inbox:
+    """The caller's inbox: `async for msg in inbox()`, `await inbox().receive(timeout=…)`."""
+    return _self().inbox()
+
+
+def events() -> Inbox:
+    """The caller's events (EXIT, LINK_DOWN, CANCEL); from now on a cancel comes as an event."""
+    return _self().events()
+
+
+def listen(topic: str) -> Inbox:
+    """Send messages of exactly this topic to an inbox of their own."""
+    return _self().listen(str(check_topic(topic)))
+
+
+def unlisten(topic: str) -> None:
+    """End `listen`; what waits in its inbox goes to the end of the ordinary one."""
+    _self().unlisten(str(check_topic(topic)))
+
+
+def receive(
+    match: Callable[[Message], object] | None = None, timeout: float | str | None = None
+) -> Awaitable[Message]:
+    """Selective receive: the first message for which `match` is true; the others stay, in order.
+
+    Raises:
+        TimeoutError: nothing fitting came in time.
+        InboxClosed: the inbox is closed, and nothing in it fits.
+    """
+    limit = None if timeout is None else seconds(timeout)
+    if match is None:
+        return inbox().receive(limit)
+    return receive_matching(inbox(), match, limit)
+
+
+def send_threadsafe(dest: Destination, topic: str, *payloads: Any) -> None:
+    """`send` from another thread; whether somebody took the message is not known here.
+
+    Raises:
+        TypeError, ValueError: `topic` is none.
+        NoApp: `dest` is a name, and no App (or several) runs in this OS process.
+    """
+    check_topic(topic)
+    scheduler = scheduler_for_thread(dest)
+    scheduler.loop.call_soon_threadsafe(
+        send_as_system, scheduler, dest, str(topic), payloads, context=scheduler.context
+    )
+
+
+def send_after(
+    delay: float | str, dest: Destination, topic: str, *payloads: Any
+) -> Timer:
+    """Send after `delay`; `timer.cancel()` takes it back, and so does the end of the caller."""
+    check_topic(topic)
+    process = current_process()
+    if process is not None:
+        return process.send_after(seconds(delay), dest, str(topic), payloads)
+    return send_later(current_scheduler(), seconds(delay), dest, str(topic), payloads)
+
+
+async def call(
+    dest: Destination, topic: str, payload: Any = None, timeout: float | str | None = 5.0
+) -> Any:
+    """Request and reply: the receiver answers with `msg.reply(value)` (OTP: `gen_server:call`).
+
+    Raises:
+        NoProcess: `dest` is dead, unknown, or ends before it answers.
+        TimeoutError: no answer within `timeout`.
+    """
+    topic = str(check_topic(topic))
+    scheduler = current_scheduler()
+    target = resolve(dest)
+    if target is None:
+        raise NoProcess(f"cannot call {dest}: no such process")
+    if not isinstance(target, CoroutineProcess):
+        raise WSRelayError(f"cannot call {dest}: a WebSocket connection answers no calls")
+    caller = current_process()
+    reply: asyncio.Future[Any] = scheduler.loop.create_future()
+    ref = watch_exit(scheduler, target.pid, lambda event: _fail_call(reply, event))
+    try:
+        if not target.ask(topic, payload, None if caller is None else caller.pid, reply):
+            raise NoProcess(f"cannot call {dest}: its mailbox is full or closed")
+        async with asyncio.timeout(None if timeout is None else seconds(timeout)):
+            return await reply
+    finally:
+        give_up_watch(ref)
+        reply.cancel()
+
+
+def _fail_call(reply: asyncio.Future[Any], event: Event) -> None:
+    if not reply.done():
+        reply.set_exception(NoProcess(f"{event.sender} ended ({event.reason}) before it replied"))
+
+
+async def drained(
+    ws_pid: Destination, below: int | None = None, timeout: float | str | None = None
+) -> None:
+    """Wait until fewer than `below` bytes are queued towards a client: back-pressure for streams.
+
+    Args:
+        ws_pid: a WebSocket connection.
+        below: bytes; None is half of its `wsrelay.queue.max`.
+
+    Raises:
+        NoProcess: it is no living connection, or ends before.
+        TimeoutError: not within `timeout`.
+    """
+    connection = resolve(ws_pid)
+    if not isinstance(connection, Connection):
+        raise NoProcess(f"{ws_pid} is no living WebSocket connection")
+    future = connection.drained(below)
+    if future is not None:
+        async with asyncio.timeout(None if timeout is None else seconds(timeout)):
+            await future
+
+
+# -- birth -----------------------------------------------------------------------------------------
+
+
+def spawn(
+    target: Target, host: str | None = None, /, *args: Any, name: str | None = None, **kwargs: Any
+) -> PID:
+    """Start a process and return its PID at once; its first step runs after the caller's.
+
+    Args:
+        target: a registry id (`"app:ws.handler"`), an import path (`"app.ws:handler"`), or an
+            async function.
+        host: registry id of a `process.host`; by default the spawner's, else the App's only one.
+        args, kwargs: for the function, bound now.
+        name: registered before the first step.
+
+    Raises:
+        TypeError: the arguments do not fit, or the target is no async function.
+        LookupError: unknown entry or host.
+        HostFull, NameTaken, NoApp.
+    """
+    process = _new_process(target, host, args, kwargs, name)
+    process.start()
+    return process.pid
+
+
+def spawn_linked(
+    target: Target, host: str | None = None, /, *args: Any, name: str | None = None, **kwargs: Any
+) -> PID:
+    """`spawn`, linked to the caller before its first step (OTP: `spawn_link`)."""
+    me = _self()
+    process = _new_process(target, host, args, kwargs, name)
+    me.link(process.pid)
+    process.start()
+    return process.pid
+
+
+def spawn_monitored(
+    target: Target, host: str | None = None, /, *args: Any, name: str | None = None, **kwargs: Any
+) -> tuple[PID, Ref]:
+    """`spawn`, monitored by the caller before its first step (OTP: `spawn_monitor`)."""
+    me = _self()
+    process = _new_process(target, host, args, kwargs, name)
+    ref = me.monitor(process.pid)
+    process.start()
+    return process.pid, ref
+
+
+def spawn_linked_monitored(
+    target: Target, host: str | None = None, /, *args: Any, name: str | None = None, **kwargs: Any
+) -> tuple[PID, Ref]:
+    """`spawn`, linked to and monitored by the caller before its first step."""
+    me = _self()
+    process = _new_process(target, host, args, kwargs, name)
+    me.link(process.pid)
+    ref = me.monitor(process.pid)
+    process.start()
+    return process.pid, ref
+
+
+def _new_process(
+    target: Target,
+    host: str | None,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    name: str | None,
+) -> CoroutineProcess:
+    spawner = current_process()
+    scheduler = current_scheduler()
+    entry, function = scheduler.app.find_function(target)
+    place = scheduler.app.find_host(host, spawner.host if spawner is not None else None)
+    coroutine = function(*args, **kwargs)
+    if not asyncio.iscoroutine(coroutine):
+        raise TypeError(
+            f"{entry} is no async function: it returned {type(coroutine).__name__}, no coroutine"
+        )
+    try:
+        process = CoroutineProcess(scheduler, place, coroutine, entry)
+        if name is not None:
+            _register_or_discard(process, name)
+    except BaseException:
+        coroutine.close()
+        raise
+    scope = spawn_scope.get()
+    if scope is not None and spawner is None:
+        scope.append(process.pid)
+    return process
+
+
+def _register_or_discard(process: CoroutineProcess, name: str) -> None:
+    try:
+        process.register(str(name))
+    except BaseException:
+        process.close()
+        raise
+
+
+async def exec(
+    target: Target,
+    host: str | None = None,
+    /,
+    *args: Any,
+    timeout: float | str | None = None,  # noqa: ASYNC109 - part of the API's contract
+    name: str | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Spawn, wait, and return the process's value or raise its error.
+
+    The process is terminated when the wait is cancelled or times out.
+
+    Raises:
+        TimeoutError: not ended within `timeout`.
+        ProcessFailed: it ended with a reason other than `normal` and no exception.
+    """
+    process = _new_process(target, host, args, kwargs, name)
+    done = _exit_of(process.pid)
+    process.start()
+    try:
+        async with asyncio.timeout(None if timeout is None else seconds(timeout)):
+            event = await done
+    finally:
+        process.terminate()
+    if event.result.error is not None:
+        raise event.result.error
+    if event.reason != "normal":
+        raise ProcessFailed(event.sender, event.reason)
+    return event.result.value
+
+
+async def wait(
+    dest: Destination, timeout: float | str | None = None  # noqa: ASYNC109 - part of the contract
+) -> Event:
+    """The EXIT of a process, also from outside one; of a dead one at once, reason `noproc`."""
+    async with asyncio.timeout(None if timeout is None else seconds(timeout)):
+        return await _exit_of(dest)
+
+
+def _exit_of(dest: Destination) -> asyncio.Future[Event]:
+    scheduler = current_scheduler()
+    done: asyncio.Future[Event] = scheduler.loop.create_future()
+    ref = watch_exit(scheduler, dest, lambda event: None if done.done() else done.set_result(event))
+    done.add_done_callback(lambda _: give_up_watch(ref))
+    return done
+
+
+# -- relations -------------------------------------------------------------------------------------
+
+
+def monitor(dest: Destination) -> Ref:
+    """Get an EXIT event when `dest` ends; of a dead or unknown process at once, reason `noproc`.
+
+    Several monitors are several events, told apart by `event.ref`.
+    """
+    return _self().monitor(dest)
+
+
+def unmonitor(ref_or_dest: Ref | Destination) -> None:
+    """Give up one monitor, or all of the caller's on `dest`; no late event comes after it."""
+    me = _self()
+    if isinstance(ref_or_dest, Ref):
+        me.unmonitor(ref_or_dest)
+        me.forget_events(ref_or_dest)
+        return
+    target = resolve(ref_or_dest)
+    for text in {str(ref_or_dest), str(ref_or_dest if target is None else target.pid)}:
+        for ref in me.refs_to(text):
+            me.unmonitor(ref)
+        me.forget_events(text)
+
+
+def link(dest: Destination) -> None:
+    """Link both ways, idempotent (OTP: `link/1`); raises `NoProcess` if `dest` is dead.
+
+    When one ends with an error, the other is taken down with reason `link_failed`, unless it
+    traps (`set_options(trap_links=True)`): then it gets a LINK_DOWN event.
+    """
+    _self().link(dest)
+
+
+def unlink(dest: Destination) -> None:
+    """Take a link away, both ways; none is no error."""
+    _self().unlink(dest)
+
+
+def cancel(
+    dest: Destination, reason: str | None = None, deadline: float | str | None = None
+) -> bool:
+    """Ask a process to end; returns False if there is none.
+
+    It gets a CANCEL event, or, if it never opened `events()`, `CancelledError` at its await. At
+    `deadline` it is terminated. A WebSocket connection is closed with 1001.
+    """
+    process = resolve(dest)
+    if process is None:
+        return False
+    limit = None if deadline is None else seconds(deadline)
+    if isinstance(process, CoroutineProcess):
+        me = current_process()
+        process.cancel(reason, limit, None if me is None else me.pid)
+    else:
+        process.cancel(reason, limit)
+    return True
+
+
+def terminate(dest: Destination) -> bool:
+    """End a process at once, EXIT `killed`; returns False if there is none."""
+    process = resolve(dest)
+    if process is None:
+        return False
+    process.terminate()
+    return True
+
+
+# -- names and options -----------------------------------------------------------------------------
+
+
+def register(name: str, pid: Destination | None = None) -> None:
+    """Give the caller (or `pid`) a local name, released at its exit.
+
+    Raises:
+        NameTaken: a living process has it.
+        NoProcess: `pid` is dead.
+        ValueError: the text can be no name.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"a name is a str, not {type(name).__name__}")
+    process: Process | None = _self() if pid is None else resolve(pid)
+    if process is None:
+        raise NoProcess(f"cannot register {name!r} for {pid}: no such process")
+    process.register(str(name))
+
+
+def lookup(name: str) -> PID | None:
+    """The PID of a registered name, or None."""
+    process = current_scheduler().table.lookup(str(name))
+    return None if process is None else process.pid
+
+
+def unregister(name: str) -> None:
+    """Give a name back; an unknown name is no error."""
+    process = current_scheduler().table.lookup(str(name))
+    if process is not None:
+        process.unregister(str(name))
+
+
+_OPTIONS = ("mailbox_max", "trap_links")
+
+
+def set_options(**options: Any) -> None:
+    """Set options of the caller.
+
+    Args:
+        trap_links: get LINK_DOWN events instead of being taken down.
+        mailbox_max: messages that may wait in its inboxes together; 0 is no bound.
+
+    Raises:
+        TypeError, ValueError: an unknown option, or a bad value; the message names it.
+    """
+    me = _self()
+    for name in options:
+        if name not in _OPTIONS:
+            raise TypeError(f"unknown option {name!r}: options are {', '.join(_OPTIONS)}")
+    if "trap_links" in options:
+        if not isinstance(options["trap_links"], bool):
+            raise TypeError("trap_links is True or False")
+        me.trap_links = options["trap_links"]
+    if "mailbox_max" in options:
+        limit = options["mailbox_max"]
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
+            raise ValueError("mailbox_max is a number of messages, 0 for no bound")
+        me.set_mailbox_max(limit)
+
+
+def get_options() -> dict[str, Any]:
+    """The caller's options."""
+    me = _self()
+    return {"mailbox_max": me.meter.limit, "trap_links": bool(me.trap_links)}
+
+
+def info(dest: Destination) -> ProcessInfo:
+    """What is known of a living process; raises `NoProcess` if there is none."""
+    process = resolve(dest)
+    if process is None:
+        raise NoProcess(f"no information on {dest}: no such process")
+    return info_of(process)
+
+
+def info_of(process: Process) -> ProcessInfo:
+    """`ProcessInfo` of a process record."""
+    facts = process.describe()
+    facts.setdefault("state", "running")
+    return ProcessInfo(**facts)

@@ -1,0 +1,43 @@
+"""The bounded queue of frames towards one client."""
+
+cimport cython
+
+cdef enum:
+    DROPPED = 0
+    ACCEPTED = 1
+    OVERFULL = 2
+
+cdef enum:
+    POLICY_CLOSE = 0
+    POLICY_DROP_NEWEST = 1
+    POLICY_DROP_OLDEST = 2
+
+
+@cython.final
+cdef class Outbox:
+    cdef object transport
+    cdef object write                 # transport.write, bound once
+    cdef list frames                  # whole frames not yet given to the transport
+    cdef Py_ssize_t size              # what they cost, in bytes
+    cdef Py_ssize_t backlog           # bytes that the transport could not write yet
+    cdef readonly Py_ssize_t limit
+    cdef int policy
+    cdef readonly Py_ssize_t high_water
+    cdef readonly unsigned long long dropped
+    cdef readonly bint paused         # the transport asked to wait
+    cdef bytes pong                   # while paused only the newest one is kept
+    cdef list waiting                 # (below, future) of `drained`, or None
+
+    cdef int start(self, object transport) except -1
+    cdef int put(self, bytes frame) except -1
+    cdef int put_control(self, bytes frame) except -1
+    cdef int put_pong(self, bytes frame) except -1
+    cdef int put_over(self, bytes frame, Py_ssize_t cost) except -1
+    cdef int append(self, bytes frame, Py_ssize_t cost) except -1
+    cdef bint drop_oldest(self, Py_ssize_t room) except -1
+    cdef int flush(self) except -1
+    cdef int write_out(self) except -1
+    cdef int measure(self) except -1
+    cdef int resume(self) except -1
+    cdef int settle_waiting(self) except -1
+    cdef Py_ssize_t queued(self) noexcept

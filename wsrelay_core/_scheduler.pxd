@@ -1,0 +1,64 @@
+"""The run queue of one App on one loop, its drains, and its shared timers."""
+
+cimport cython
+
+from wsrelay_core._pid cimport PID, ProcessTable
+
+
+cdef class Schedulable:
+    # What the scheduler calls; every process is one. All do nothing here.
+    cdef int step(self) except -1                      # from the run queue
+    cdef int flush(self) except -1                     # once at the end of a drain
+    cdef int after_drain(self) except -1               # after the flush
+    cdef int on_time(self, double when) except -1      # from the timer wheel
+    cdef int on_signal(self, PID source, str reason, object result) except -1  # link signal
+
+
+@cython.final
+cdef class TimerWheel:
+    # Coarse timers shared by all connections: one TimerHandle for the nearest tick, none for each.
+    cdef Scheduler scheduler
+    cdef dict slots           # tick number -> {item: None}, what is due then
+    cdef long long armed      # tick of the TimerHandle, 0 when there is none
+    cdef object handle
+
+    cdef long long add(self, Schedulable item, double when) except -1
+    cdef int remove(self, Schedulable item, long long tick) except -1
+
+
+@cython.final
+cdef class Scheduler:
+    cdef readonly object loop
+    cdef readonly object app          # what the App gave itself as
+    cdef readonly ProcessTable table
+    cdef readonly TimerWheel timers
+    cdef readonly bint running
+    cdef object report                # callable(kind, process, detail): the App's log
+    cdef object clock                 # callable that returns seconds, or None for the system's
+    cdef readonly object context      # context of drains and timers; never that of a process
+    cdef unsigned long thread
+    cdef list ready                   # to step in the next round
+    cdef list dirty                   # output that waits for the end of the drain
+    cdef list ending                  # something to do after the flush
+    cdef list signals                 # link signals that wait for their turn
+    cdef bint scheduled
+    cdef bint draining
+    cdef readonly dict unfinished     # ended processes whose coroutine still runs -> None
+    cdef readonly bytearray read_buffer  # shared by all connections of the loop
+    cdef Py_ssize_t pinned            # bytes that unfinished client messages hold, all together
+    cdef dict pinning                 # connections that hold some of them -> None
+
+    cdef double now(self) except -1
+    cdef int enqueue(self, Schedulable item) except -1
+    cdef int mark_dirty(self, Schedulable item) except -1
+    cdef int mark_ending(self, Schedulable item) except -1
+    cdef int wake(self) except -1
+    cdef int step_all(self) except -1
+    cdef int finish_drain(self) except -1
+    cdef int check_thread(self) except -1
+    cdef int say(self, str kind, Schedulable process, object detail) except -1
+    cdef int signal(self, Schedulable process, PID source, str reason, object result) except -1
+
+
+cdef double monotonic() noexcept nogil
+cdef list running_schedulers

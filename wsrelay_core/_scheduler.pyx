@@ -1,0 +1,263 @@
+"""The run queue of one App on one loop, its drains, and its shared timers."""
+
+import contextvars
+
+from wsrelay_core._errors import WrongThread
+
+cimport cython
+from cpython.pythread cimport PyThread_get_thread_ident
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+from wsrelay_core._pid cimport PID, ProcessTable
+
+# Rule 6 of the process semantics: a drain gives way to I/O after this much.
+cdef int DRAIN_ROUNDS = 64
+cdef double DRAIN_SECONDS = 0.005
+cdef int CLOCK_EVERY = 32               # steps between two looks at the clock
+
+cdef double TICK = 0.02                 # resolution of the timer wheel, seconds
+cdef Py_ssize_t READ_SIZE = 128 * 1024  # bytes of one read
+
+# Running schedulers, so that code outside a process finds the only App of its loop.
+running_schedulers = []
+
+
+cdef double monotonic() noexcept nogil:
+    """Monotonic seconds, the clock of `time.monotonic` and of the loops."""
+    cdef timespec spec
+    clock_gettime(CLOCK_MONOTONIC, &spec)
+    return <double>spec.tv_sec + 1e-9 * <double>spec.tv_nsec
+
+
+cdef class Schedulable:
+    cdef int step(self) except -1:
+        return 0
+
+    cdef int flush(self) except -1:
+        return 0
+
+    cdef int after_drain(self) except -1:
+        return 0
+
+    cdef int on_time(self, double when) except -1:
+        return 0
+
+    cdef int on_signal(self, PID source, str reason, object result) except -1:
+        return 0
+
+
+@cython.final
+cdef class TimerWheel:
+    """Calls `on_time` of what is due, at most one tick late; stale entries are the callee's."""
+
+    def __cinit__(self, Scheduler scheduler):
+        self.scheduler = scheduler
+        self.slots = {}
+
+    cdef long long add(self, Schedulable item, double when) except -1:
+        """Call `item.on_time` at `when`; returns the tick, by which `remove` finds it."""
+        cdef long long tick = <long long>(when / TICK) + 1
+        slot = self.slots.get(tick)
+        if slot is None:
+            self.slots[tick] = {item: None}
+            if self.armed == 0 or tick < self.armed:
+                self._arm(tick)
+        else:
+            (<dict>slot)[item] = None
+        return tick
+
+    cdef int remove(self, Schedulable item, long long tick) except -1:
+        """Forget an item, so that the wheel does not keep what has ended alive."""
+        slot = self.slots.get(tick)
+        if slot is not None:
+            (<dict>slot).pop(item, None)
+            if not slot:
+                del self.slots[tick]
+        return 0
+
+    def _arm(self, long long tick):
+        if self.handle is not None:
+            self.handle.cancel()
+        self.armed = tick
+        delay = max(0.0, <double>tick * TICK - self.scheduler.now())
+        self.handle = self.scheduler.loop.call_later(
+            delay, self.advance, context=self.scheduler.context)
+
+    def advance(self) -> None:
+        """Fire everything that is due by the scheduler's clock."""
+        cdef double when = self.scheduler.now()
+        self.armed = 0
+        for tick in sorted([tick for tick in self.slots if tick * TICK <= when]):
+            for item in self.slots.pop(tick):
+                try:
+                    (<Schedulable>item).on_time(when)
+                except Exception as error:
+                    self.scheduler.say("fault", <Schedulable>item, error)
+        if self.slots:
+            self._arm(min(self.slots))
+
+    def close(self) -> None:
+        """Forget all timers."""
+        self.slots.clear()
+        self.armed = 0
+        if self.handle is not None:
+            self.handle.cancel()
+            self.handle = None
+
+    def __len__(self):
+        return sum(map(len, self.slots.values()))
+
+
+@cython.final
+cdef class Scheduler:
+    """Steps the processes of one App on one loop, and ends each drain with one flush.
+
+    Args:
+        loop: the running event loop.
+        report: `callable(kind, process, detail)` that writes the App's log.
+        app: what code in a process finds as its App.
+        clock: returns monotonic seconds; None for the system's clock.
+    """
+
+    def __init__(self, loop, report, app=None, clock=None):
+        self.loop = loop
+        self.app = app
+        self.report = report
+        self.clock = clock
+        self.table = ProcessTable()
+        self.timers = TimerWheel(self)
+        self.context = contextvars.Context()
+        self.thread = PyThread_get_thread_ident()
+        self.ready = []
+        self.dirty = []
+        self.ending = []
+        self.signals = []
+        self.unfinished = {}
+        self.pinning = {}
+        self.read_buffer = bytearray(READ_SIZE)
+
+    def start(self) -> None:
+        """Let processes start; the App becomes visible to code outside a process."""
+        self.running = True
+        running_schedulers.append(self)
+
+    def stop(self) -> None:
+        """No process can start any more."""
+        self.running = False
+        self.timers.close()
+        if self in running_schedulers:
+            running_schedulers.remove(self)
+
+    cdef double now(self) except -1:
+        return monotonic() if self.clock is None else self.clock()
+
+    # -- the run queue -------------------------------------------------------------------------
+
+    cdef int enqueue(self, Schedulable item) except -1:
+        """Step it in the next round of the drain."""
+        self.ready.append(item)
+        if not self.scheduled and not self.draining:
+            self.wake()
+        return 0
+
+    cdef int mark_dirty(self, Schedulable item) except -1:
+        """Flush it at the end of the drain (of the next one, if none is under way)."""
+        self.dirty.append(item)
+        if not self.scheduled and not self.draining:
+            self.wake()
+        return 0
+
+    cdef int mark_ending(self, Schedulable item) except -1:
+        """Call its `after_drain` when the run queue has been drained and flushed."""
+        self.ending.append(item)
+        if not self.scheduled and not self.draining:
+            self.wake()
+        return 0
+
+    cdef int wake(self) except -1:
+        self.scheduled = True
+        self.loop.call_soon(self.drain, context=self.context)
+        return 0
+
+    def drain(self) -> None:
+        """Step what is ready, then flush; called by the loop."""
+        self.scheduled = False
+        if self.draining:
+            return
+        self.draining = True
+        try:
+            self.step_all()
+            self.finish_drain()
+        finally:
+            self.draining = False
+        if (self.ready or self.dirty or self.ending) and not self.scheduled:
+            self.wake()
+
+    cdef int step_all(self) except -1:
+        cdef list batch
+        cdef double until = 0
+        cdef int rounds = 0
+        cdef Py_ssize_t steps = 0, index, size
+        while self.ready:
+            batch, self.ready = self.ready, []
+            size = len(batch)
+            for index in range(size):
+                (<Schedulable>batch[index]).step()
+                steps += 1
+                if steps % CLOCK_EVERY == 0:
+                    if until == 0:
+                        until = monotonic() + DRAIN_SECONDS
+                    elif monotonic() > until:
+                        self.ready = batch[index + 1:] + self.ready
+                        return 0
+            rounds += 1
+            if rounds >= DRAIN_ROUNDS:
+                return 0
+        return 0
+
+    cdef int finish_drain(self) except -1:
+        """One flush for each connection that wrote, then the closing handshakes."""
+        cdef list batch
+        if self.dirty:
+            batch, self.dirty = self.dirty, []
+            for item in batch:
+                (<Schedulable>item).flush()
+        if self.ending:
+            batch, self.ending = self.ending, []
+            for item in batch:
+                (<Schedulable>item).after_drain()
+        return 0
+
+    # -- links ---------------------------------------------------------------------------------
+
+    cdef int signal(self, Schedulable process, PID source, str reason, object result) except -1:
+        """Bring a link signal; a chain of linked processes falls one by one, not recursively."""
+        cdef Py_ssize_t index = 0
+        self.signals.append((process, source, reason, result))
+        if len(self.signals) > 1:
+            return 0
+        try:
+            while index < len(self.signals):
+                process, source, reason, result = self.signals[index]
+                index += 1
+                process.on_signal(source, reason, result)
+        finally:
+            self.signals.clear()
+        return 0
+
+    # -- help ----------------------------------------------------------------------------------
+
+    cdef int check_thread(self) except -1:
+        if PyThread_get_thread_ident() != self.thread:
+            raise WrongThread("this call belongs to the thread of the App's loop; "
+                              "from another thread use process.send_threadsafe")
+        return 0
+
+    cdef int say(self, str kind, Schedulable process, object detail) except -1:
+        """Write to the App's log; a log that fails must not end a process."""
+        try:
+            self.report(kind, process, detail)
+        except Exception as error:
+            self.loop.call_exception_handler(
+                {"message": "wsrelay: the App's log failed", "exception": error})
+        return 0

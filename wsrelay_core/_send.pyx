@@ -1,0 +1,183 @@
+"""Who calls, in which App, and the two calls of the hot road: `send` and `broadcast`."""
+
+import asyncio
+
+from wsrelay_core._context import process_var, scheduler_var
+from wsrelay_core._errors import NoApp, NotAProcess
+
+cimport cython
+from cpython.contextvars cimport get_value
+
+from wsrelay_core._pid cimport PID
+from wsrelay_core._process cimport (
+    Process, Ref, Shared, Timer, find_process, give_up, later, one_payload, watch,
+)
+from wsrelay_core._scheduler cimport Scheduler, running_schedulers
+
+cdef object process_variable = process_var
+
+
+cdef Process running_process():
+    """The process that runs this code, or None outside one.
+
+    Raises NotAProcess when that process has ended, WrongThread in another thread.
+    """
+    cdef object found = get_value(process_variable)
+    if found is None:
+        return None
+    (<Process>found).scheduler.check_thread()
+    if not (<Process>found).alive:
+        raise NotAProcess(f"process {(<Process>found).pid} has ended")
+    return <Process>found
+
+
+def current_process():
+    """The process that runs this code, or None outside one; see `running_process`."""
+    return running_process()
+
+
+cpdef Scheduler current_scheduler():
+    """The scheduler of the App that this code belongs to.
+
+    That of the process or of the context (handlers, `async with app`, `app.active()`); elsewhere
+    the only one that runs on this loop.
+
+    Raises:
+        NoApp: none runs here, or several do.
+    """
+    cdef Process process = running_process()
+    if process is not None:
+        return process.scheduler
+    found = scheduler_var.get()
+    if found is not None and (<Scheduler>found).running:
+        (<Scheduler>found).check_thread()
+        return found
+    return _only_scheduler()
+
+
+cdef Scheduler _only_scheduler():
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        raise NoApp("no event loop runs here: call this inside a running App") from None
+    here = [scheduler for scheduler in running_schedulers if (<Scheduler>scheduler).loop is loop]
+    if len(here) == 1:
+        return here[0]
+    if not here:
+        raise NoApp("no App runs on this loop: use `async with app` or `app.run()`")
+    raise NoApp(f"{len(here)} Apps run on this loop: choose one with `with app.active():`")
+
+
+cpdef Process resolve(object dest):
+    """The living process of a PID, its text, or a name in the current App; None if there is none.
+
+    Raises:
+        InvalidPID: `dest` looks like a PID and is none.
+        NoApp: `dest` is text, and no App is to be found.
+    """
+    cdef Process process
+    if type(dest) is PID and (<PID>dest).record is not None:
+        process = <Process>(<PID>dest).record
+        process.scheduler.check_thread()
+        return process
+    return current_scheduler().table.find(dest)
+
+
+cpdef str check_topic(object topic):
+    """The topic as it is; raises TypeError, ValueError for one that may not be sent."""
+    if not isinstance(topic, str):
+        raise TypeError(f"a topic is a str, not {type(topic).__name__}")
+    if topic == "":
+        raise ValueError("a topic is not empty")
+    if (<str>topic)[0] == "@":
+        raise ValueError(f"topic {topic!r} is the system's: a topic does not begin with '@'")
+    return topic
+
+
+def send(dest, topic, *payloads) -> bool:
+    """Send a message; never blocks.
+
+    Args:
+        dest: PID, its text, or a registered name.
+        topic: text that is not empty and does not begin with `@`.
+        payloads: passed by reference; treat them as given away.
+
+    Returns:
+        True when the message is in the mailbox; False when there is no such process, or its
+        bounded mailbox is full.
+
+    Raises:
+        TypeError, ValueError: `topic` or `dest` is none.
+        InvalidPID: `dest` looks like a PID and is malformed.
+    """
+    cdef Process sender = running_process()
+    cdef Process process
+    if type(topic) is not str or <str>topic == "" or (<str>topic)[0] == "@":
+        check_topic(topic)
+        topic = str(topic)
+    process = resolve(dest)
+    if process is None:
+        return False
+    return process.deliver(<str>topic, one_payload(payloads), len(payloads),
+                           None if sender is None else sender.pid, None)
+
+
+def broadcast(dests, topic, *payloads) -> int:
+    """`send` to many; towards WebSocket clients the frame is built once.
+
+    Returns:
+        How many accepted the message.
+    """
+    cdef Process sender = running_process()
+    cdef PID sender_pid = None if sender is None else sender.pid
+    cdef Shared shared = Shared.__new__(Shared)
+    cdef Process process
+    cdef str text = str(check_topic(topic))
+    cdef object payload = one_payload(payloads)
+    cdef Py_ssize_t accepted = 0, many = len(payloads)
+    for dest in list(dests):
+        process = resolve(dest)
+        if process is not None and process.deliver(text, payload, many, sender_pid, shared):
+            accepted += 1
+    return accepted
+
+
+# -- calls of code outside a process, which acts as the system -------------------------------------
+
+
+def watch_exit(Scheduler scheduler not None, dest, callback) -> Ref:
+    """Call `callback(event)` with the EXIT of `dest`; of a dead one at once, reason `noproc`."""
+    return watch(scheduler, dest, None, callback)
+
+
+def give_up_watch(Ref ref not None) -> bool:
+    """Give up a monitor; returns whether its EXIT was still to come."""
+    return give_up(ref)
+
+
+def send_later(Scheduler scheduler not None, double delay, dest, str topic, tuple payloads) -> Timer:
+    """`send_after` from outside a process: the timer belongs to nobody."""
+    return later(scheduler, delay, dest, topic, payloads)
+
+
+def scheduler_for_thread(dest) -> Scheduler:
+    """The scheduler that owns `dest`, looked for from any thread; raises NoApp."""
+    if type(dest) is PID:
+        record = (<PID>dest).record
+        if record is not None:
+            return (<Process>record).scheduler
+    found = scheduler_var.get()
+    if found is not None and (<Scheduler>found).running:
+        return found
+    if len(running_schedulers) == 1:
+        return running_schedulers[0]
+    raise NoApp(f"{len(running_schedulers)} Apps run in this OS process: "
+                f"use a PID that `spawn` returned, or call from a thread that a process started")
+
+
+def send_as_system(Scheduler scheduler not None, dest, str topic, tuple payloads) -> bool:
+    """`send` without a sender, in the App of `scheduler`."""
+    cdef Process process = find_process(scheduler, dest)
+    if process is None:
+        return False
+    return process.deliver(topic, one_payload(payloads), len(payloads), None, None)
