@@ -1,0 +1,140 @@
+"""References between entries: `namespace:name`, a bare `name`, or an import path.
+
+All names of a file are known before the first entry is read, so a reference is settled where it
+is read, and its problem has the place of the reference itself.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from wsrelay._text import did_you_mean, listed, quoted
+from wsrelay.config.fields import Absent, Reader, Reading
+from wsrelay.config.nodes import Node
+from wsrelay.config.values import ImportPath, parse_import_path, text
+
+__all__ = ["Reference", "cycle", "entry_of", "entry_or_import", "the_only"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What `func` or `process` names: an entry or an object to import, one of the two.
+
+    Attributes:
+        text: As written.
+        id: Id of the entry, `namespace:name`; None for an import path.
+        import_path: The object to import; None for an entry.
+    """
+
+    text: str
+    id: str | None = None
+    import_path: ImportPath | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def entry_of(kind: str) -> Reader:
+    """A Reader of a reference to an entry of `kind`; it gives the entry's id."""
+
+    def read_id(node: Node, reading: Reading) -> str:
+        written = text(node)
+        found = _find(written, kind, reading)
+        if found is not None:
+            return found
+        names = _names(kind, reading)
+        hint = did_you_mean(_bare(written), names) or _choices(names)
+        raise ValueError(f"there is no {kind} {quoted(written)}{hint}")
+
+    return read_id
+
+
+def entry_or_import(kind: str) -> Reader:
+    """A Reader of a reference to an entry of `kind` or to an object to import."""
+
+    def read_reference(node: Node, reading: Reading) -> Reference:
+        written = text(node)
+        found = _find(written, kind, reading)
+        if found is not None:
+            return Reference(written, id=found)
+        if ":" in written:
+            return Reference(written, import_path=parse_import_path(written))
+        hint = did_you_mean(written, _names(kind, reading))
+        raise ValueError(
+            f'{quoted(written)} is neither a {kind} nor an import path ("module:attribute"){hint}'
+        )
+
+    return read_reference
+
+
+def the_only(kind: str, required: bool) -> Absent:
+    """What an absent reference means: the only entry of `kind`.
+
+    With several it must be written. With none it is None, or a problem if `required`.
+    """
+
+    def choose(reading: Reading) -> str | None:
+        ids = _ids(kind, reading)
+        if len(ids) == 1:
+            return ids[0]
+        if ids:
+            names = listed(map(quoted, _names(kind, reading)), "or")
+            raise ValueError(f"missing, and there are several {kind} entries; write {names}")
+        if required:
+            raise ValueError(f"missing, and there is no {kind} entry; add one")
+        return None
+
+    return choose
+
+
+def cycle(edges: dict[str, list[str]]) -> list[str]:
+    """A circle in a graph, its first node also last; empty if there is none.
+
+    Args:
+        edges: Node → the nodes that it leads to.
+    """
+    done: set[str] = set()
+    for start in edges:
+        # The way from `start` to where we are, with what is still to be tried at each stop.
+        way = {start: iter(edges[start])}
+        while way:
+            here, after = next(reversed(way.items()))
+            step = next((node for node in after if node not in done), None)
+            if step is None:
+                done.add(here)
+                del way[here]
+            elif step in way:
+                nodes = list(way)
+                return [*nodes[nodes.index(step) :], step]
+            else:
+                way[step] = iter(edges.get(step, ()))
+    return []
+
+
+def _find(written: str, kind: str, reading: Reading) -> str | None:
+    """The id of the entry that is meant, or None if there is no entry of this name."""
+    entry_id = written if ":" in written else f"{reading.namespace}:{written}"
+    found = reading.known.get(entry_id)
+    if found and found != kind:
+        raise ValueError(f"{quoted(written)} is {_article(found)}, not {_article(kind)}")
+    return entry_id if found is not None else None
+
+
+def _article(kind: str) -> str:
+    return f"an {kind}" if kind.startswith("http") else f"a {kind}"
+
+
+def _bare(written: str) -> str:
+    return written.rpartition(":")[2]
+
+
+def _ids(kind: str, reading: Reading) -> list[str]:
+    return [entry_id for entry_id, other in reading.known.items() if other == kind]
+
+
+def _names(kind: str, reading: Reading) -> list[str]:
+    return [_bare(entry_id) for entry_id in _ids(kind, reading)]
+
+
+def _choices(names: Iterable[str]) -> str:
+    shown = [quoted(name) for name in names][:10]
+    return f"; there is {listed(shown)}" if shown else ""

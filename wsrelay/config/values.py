@@ -1,0 +1,257 @@
+"""Values of fields: from the text in the file to the type in the entry.
+
+Each reader takes a node and returns the value, or raises ValueError with the end of a message,
+which the caller puts behind the name of the field. Numbers and booleans are read from the text, so
+that one that comes from the environment, or stands in quotes, is as good as a plain one.
+"""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+from wsrelay._text import listed, quoted
+from wsrelay.config.durations import parse_duration, parse_size
+from wsrelay.config.nodes import Node, Scalar, describe
+
+__all__ = ["Address", "ImportPath", "Network", "parse_address", "parse_import_path"]
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_WHOLE = re.compile(r"[0-9]{1,18}")
+_NUMBER = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?")
+_PORT = re.compile(r"[0-9]{1,5}")
+_HOST = re.compile(r"[A-Za-z0-9_.-]+")
+_METHOD = re.compile(r"[A-Z0-9!#$%&'*+.^_`|~-]+")
+_EXAMPLES = '"127.0.0.1:8080", ":8080", "[::1]:8080" or "unix:/path"'
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens.
+
+    Attributes:
+        host: Name or IP address without brackets; None for all interfaces, or with `path`.
+        port: 0 to 65535, 0 for any free one; None with `path`.
+        path: Absolute path of a UNIX socket; None for TCP.
+    """
+
+    host: str | None = None
+    port: int | None = None
+    path: str | None = None
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix:{self.path}"
+        host = self.host or ""
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPath:
+    """An object in a module: `package.module:attribute`; the attribute may have dots."""
+
+    module: str
+    attribute: str
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.attribute}"
+
+
+def parse_address(text: str) -> Address:
+    """The address in `127.0.0.1:8080`, `:8080` (all interfaces), `[::1]:8080` or `unix:/path`.
+
+    Raises:
+        ValueError: none of these.
+    """
+    if text.startswith("unix:"):
+        return Address(path=_socket_path(text.removeprefix("unix:")))
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        raise ValueError(f"{quoted(text)} has no port; write an address as {_EXAMPLES}")
+    return Address(host=_host(host, text), port=_port(port))
+
+
+def parse_import_path(text: str) -> ImportPath:
+    """The import path in `package.module:attribute`; only its syntax is looked at.
+
+    Raises:
+        ValueError: the syntax is another.
+    """
+    module, _, attribute = text.partition(":")
+    parts = [*module.split("."), *attribute.split(".")]
+    if not all(part.isidentifier() for part in parts):
+        raise ValueError(
+            f'{quoted(text)} is not an import path; write it as "package.module:attribute"'
+        )
+    return ImportPath(module, attribute)
+
+
+def text(node: Node) -> str:
+    """A text; a number or a boolean is refused, for it is most likely a slip."""
+    if isinstance(node, Scalar) and isinstance(node.value, str):
+        return node.value
+    mend = "; put it in quotes" if isinstance(node, Scalar) and node.text else ""
+    raise ValueError(f"must be a text, not {describe(node)}{mend}")
+
+
+def scalar(node: Node, kind: str) -> str:
+    """The text of a single value of any type; `kind` is what the field wants, for the message."""
+    if isinstance(node, Scalar) and node.value is not None:
+        return node.text
+    raise ValueError(f"must be {kind}, not {describe(node)}")
+
+
+def name(node: Node) -> str:
+    """The name of an entry or a namespace."""
+    value = text(node)
+    if not _NAME.fullmatch(value):
+        raise ValueError(f'{quoted(value)} may only have letters, digits, "_", "-" and "."')
+    return value
+
+
+def boolean(node: Node) -> bool:
+    """`true` or `false`."""
+    value = scalar(node, "true or false")
+    if value not in ("true", "false"):
+        raise ValueError(f"must be true or false, not {quoted(value)}")
+    return value == "true"
+
+
+def whole(node: Node, least: int) -> int:
+    """A whole number, at least `least`."""
+    value = scalar(node, "a whole number")
+    if not _WHOLE.fullmatch(value) or int(value) < least:
+        raise ValueError(f"must be a whole number from {least} up, not {quoted(value)}")
+    return int(value)
+
+
+def number(node: Node, least: float, most: float) -> float:
+    """A decimal number in a range."""
+    value = scalar(node, "a number")
+    if not _NUMBER.fullmatch(value) or not least <= float(value) <= most:
+        raise ValueError(f"must be a number from {least:g} to {most:g}, not {quoted(value)}")
+    return float(value)
+
+
+def duration(node: Node) -> float:
+    """A Go duration that is not negative, in seconds."""
+    value = scalar(node, "a duration")
+    result = parse_duration(value)
+    if result < 0:
+        raise ValueError(f"{quoted(value)} is negative")
+    return result
+
+
+def size(node: Node, least: int) -> int:
+    """A size in bytes, at least `least`."""
+    value = scalar(node, "a size")
+    result = parse_size(value)
+    if result < least:
+        raise ValueError(f"must be a size from {least} up, not {quoted(value)}")
+    return result
+
+
+def choice(node: Node, choices: tuple[str, ...]) -> str:
+    """One of a few words."""
+    value = scalar(node, listed(choices, "or"))
+    if value not in choices:
+        raise ValueError(f"must be {listed(choices, 'or')}, not {quoted(value)}")
+    return value
+
+
+def address(node: Node) -> Address:
+    """An address to listen on; a bare port is not one."""
+    return parse_address(scalar(node, "an address"))
+
+
+def network(node: Node) -> Network:
+    """An IP address or subnet."""
+    value = scalar(node, "an IP address or subnet")
+    try:
+        return ipaddress.ip_network(value)
+    except ValueError:
+        pass
+    try:
+        wide = ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError(
+            f'{quoted(value)} is not an IP address or subnet, such as "10.0.0.0/8"'
+        ) from None
+    raise ValueError(f"{quoted(value)} has bits beyond its subnet; write {quoted(str(wide))}")
+
+
+def method(node: Node) -> str:
+    """An HTTP method in capitals."""
+    value = text(node)
+    if _METHOD.fullmatch(value):
+        return value
+    if _METHOD.fullmatch(value.upper()):
+        raise ValueError(f"{quoted(value)} must be in capitals; write {quoted(value.upper())}")
+    raise ValueError(f'{quoted(value)} is not one HTTP method, such as "GET"')
+
+
+def path(node: Node) -> str:
+    """A path of a URL; its parameters are the router's to check."""
+    value = text(node)
+    if not value.startswith("/"):
+        raise ValueError(f'{quoted(value)} must begin with "/"')
+    return value
+
+
+def prefix(node: Node) -> str:
+    """A path, or nothing."""
+    return "" if text(node) == "" else path(node)
+
+
+def file_name(node: Node) -> str:
+    """The name of a file in a folder that is named elsewhere."""
+    value = text(node)
+    if not value or "/" in value or "\\" in value or value in (".", ".."):
+        raise ValueError(f"{quoted(value)} must be the name of a file, without a folder")
+    return value
+
+
+def non_empty(node: Node) -> str:
+    """A text of at least one character, without NUL, so fit to name a file."""
+    value = text(node)
+    if not value or "\0" in value:
+        raise ValueError(f"{quoted(value)} can't name a file")
+    return value
+
+
+def import_path(node: Node) -> ImportPath:
+    """`package.module:attribute`."""
+    return parse_import_path(text(node))
+
+
+def _socket_path(path: str) -> str:
+    if not path.startswith("/") or "\0" in path:
+        raise ValueError(f'{quoted("unix:" + path)} must hold an absolute path, as "unix:/path"')
+    return path
+
+
+def _host(host: str, text: str) -> str | None:
+    if host == "":
+        return None
+    if host.startswith("[") and host.endswith("]"):
+        return _ipv6(host[1:-1], text)
+    if ":" in host:
+        raise ValueError(f'{quoted(text)}: an IPv6 address needs brackets, as "[::1]:8080"')
+    if not _HOST.fullmatch(host):
+        raise ValueError(f"{quoted(text)} is not an address; write {_EXAMPLES}")
+    return host
+
+
+def _ipv6(host: str, text: str) -> str:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        raise ValueError(f"{quoted(text)} has no IPv6 address in its brackets") from None
+    return host
+
+
+def _port(port: str) -> int:
+    if not _PORT.fullmatch(port) or int(port) > 65535:
+        raise ValueError(f"{quoted(port)} is not a port; a port is 0 to 65535")
+    return int(port)
