@@ -173,6 +173,7 @@ def test_byte_order_mark(data):
         ("$ {} $A $$", "$ {} $A $$"),
         ("${env:NESTED}", "${env:A}"),
         ("${env:A}${env:A}", "oneone"),
+        ("${env:A}$", "one$"),
     ],
 )
 def test_substitution(written, result):
