@@ -22,7 +22,7 @@ def substitute(text: str, environment: Mapping[str, str]) -> str:
     parts: list[str] = []
     at = 0
     while (start := text.find("${", at)) >= 0:
-        if start > at and text[start - 1] == "$":
+        if start and text[start - 1] == "$":
             parts += text[at : start - 1], "${"
             at = start + 2
             continue

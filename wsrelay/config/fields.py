@@ -158,7 +158,7 @@ def read_table(
     """
     rows = _rows(cast(Hashable, table))
     before = len(reading.problems)
-    given = _given(mapping, {**rows, skip: None}, reading)
+    given = _given(mapping, [*rows, skip] if skip else list(rows), reading)
     results = {
         row.name: _result(row, given, mapping, reading)
         for row in rows.values()

@@ -67,7 +67,7 @@ def parse_address(text: str) -> Address:
     if text.startswith("unix:"):
         return Address(path=_socket_path(text.removeprefix("unix:")))
     host, colon, port = text.rpartition(":")
-    if not colon:
+    if not colon or not port:
         raise ValueError(f"{quoted(text)} has no port; write an address as {_EXAMPLES}")
     return Address(host=_host(host, text), port=_port(port))
 
@@ -235,20 +235,23 @@ def _host(host: str, text: str) -> str | None:
     if host == "":
         return None
     if host.startswith("[") and host.endswith("]"):
-        return _ipv6(host[1:-1], text)
-    if ":" in host:
-        raise ValueError(f'{quoted(text)}: an IPv6 address needs brackets, as "[::1]:8080"')
+        if not _is_ipv6(host[1:-1]):
+            raise ValueError(f"{quoted(text)} has no IPv6 address in its brackets")
+        return host[1:-1]
+    if _is_ipv6(host):
+        mended = f"[{host}]{text.removeprefix(host)}"
+        raise ValueError(f"{quoted(text)} needs brackets; write {quoted(mended)}")
     if not _HOST.fullmatch(host):
         raise ValueError(f"{quoted(text)} is not an address; write {_EXAMPLES}")
     return host
 
 
-def _ipv6(host: str, text: str) -> str:
+def _is_ipv6(host: str) -> bool:
     try:
         ipaddress.IPv6Address(host)
     except ValueError:
-        raise ValueError(f"{quoted(text)} has no IPv6 address in its brackets") from None
-    return host
+        return False
+    return True
 
 
 def _port(port: str) -> int:

@@ -205,7 +205,8 @@ class _Composer:
         anchor = self._anchor(event, place)
         node = self._content(event, place, depth)
         if event.tag is not None:
-            self._report(place, f"the tag {quoted(event.tag)} is refused; write plain YAML")
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!", 1)
+            self._report(place, f"the tag {quoted(tag)} is refused; write plain YAML")
         if anchor is not None:
             anchor.node = node
         return node
