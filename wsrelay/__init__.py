@@ -1,1 +1,62 @@
-"""wsrelay: WebSocket connections as processes."""
+"""wsrelay: WebSocket connections as processes.
+
+An HTTP handler spawns a process and answers with an `X-WS-Relay` header; the `websocket_relay`
+middleware upgrades the connection; from then on the connection is a process: it has a PID, anybody
+can send to it, monitor it, link to it, and hand it to another process while it is open.
+"""
+
+from wsrelay import process
+from wsrelay.app import App
+from wsrelay.config import ConfigError
+from wsrelay.errors import (
+    HostFull,
+    HTTPError,
+    InboxClosed,
+    InvalidPID,
+    LinkFailed,
+    NameTaken,
+    NoApp,
+    NoProcess,
+    NotAProcess,
+    ProcessFailed,
+    UnknownEntry,
+    WrongThread,
+    WSRelayError,
+)
+from wsrelay.http.request import Request
+from wsrelay.http.response import JSONResponse, PlainTextResponse, Response
+from wsrelay.http.router import Router
+from wsrelay.process import exit
+from wsrelay.relay_command import relay_to
+from wsrelay_core import PID, Event, Message
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PID",
+    "App",
+    "ConfigError",
+    "Event",
+    "HTTPError",
+    "HostFull",
+    "InboxClosed",
+    "InvalidPID",
+    "JSONResponse",
+    "LinkFailed",
+    "Message",
+    "NameTaken",
+    "NoApp",
+    "NoProcess",
+    "NotAProcess",
+    "PlainTextResponse",
+    "ProcessFailed",
+    "Request",
+    "Response",
+    "Router",
+    "UnknownEntry",
+    "WSRelayError",
+    "WrongThread",
+    "exit",
+    "process",
+    "relay_to",
+]

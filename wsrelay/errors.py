@@ -5,6 +5,7 @@
     ├── NoProcess           dead or unknown process                       (also LookupError)
     ├── ProcessFailed       `exec`: ended with a reason other than normal
     ├── LinkFailed          `result.error` of a process that a link took down
+    ├── UnknownEntry        no such entry, host, module or attribute      (also LookupError)
     ├── NameTaken           the name belongs to a living process          (also ValueError)
     ├── HostFull            the host runs its `max_processes`             (also RuntimeError)
     ├── NotAProcess         the call needs a living process around it     (also RuntimeError)
@@ -17,6 +18,8 @@
     ProcessExit             (BaseException) ends its process: `wsrelay.exit(reason)`
 """
 
+from wsrelay.config.errors import ConfigError
+from wsrelay.http.errors import HandshakeError, HTTPError
 from wsrelay_core._errors import (
     HostFull,
     InboxClosed,
@@ -32,6 +35,9 @@ from wsrelay_core._errors import (
 )
 
 __all__ = [
+    "ConfigError",
+    "HTTPError",
+    "HandshakeError",
     "HostFull",
     "InboxClosed",
     "InvalidPID",
@@ -42,6 +48,7 @@ __all__ = [
     "NotAProcess",
     "ProcessExit",
     "ProcessFailed",
+    "UnknownEntry",
     "WSRelayError",
     "WrongThread",
 ]
@@ -54,3 +61,7 @@ class ProcessFailed(WSRelayError):
         super().__init__(f"process {pid} ended: {reason}")
         self.pid = pid
         self.reason = reason
+
+
+class UnknownEntry(WSRelayError, LookupError):
+    """No entry, process host, module or attribute of that name; the message suggests one."""

@@ -157,8 +157,8 @@ cdef class Process:
 
     # -- relations -----------------------------------------------------------------------------
 
-    def monitor(self, dest, callback=None) -> Ref:
-        """Watch `dest`; this process gets its EXIT event. See `watch` for callers without one."""
+    def monitor(self, dest) -> Ref:
+        """Watch `dest`: this process gets its EXIT event."""
         return watch(self.scheduler, dest, self, None)
 
     def unmonitor(self, Ref ref) -> bool:
@@ -207,6 +207,11 @@ cdef class Process:
     def has_relations(self) -> bool:
         """Whether somebody watches it, is linked to it or can find it by a name."""
         return bool(self.monitors) or bool(self.links) or bool(self.names)
+
+    def tell(self, dest, str topic, payload) -> bool:
+        """Send one message as this process."""
+        cdef Process other = find_process(self.scheduler, dest)
+        return other is not None and other.deliver(topic, payload, 1, self.pid, None)
 
     def send_after(self, double delay, dest, str topic, tuple payloads) -> Timer:
         """Send later; the timer ends with this process."""

@@ -1,0 +1,326 @@
+"""The App: entries, processes and routers under one namespace, from the first spawn to the last."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import Context, Token, copy_context
+from typing import Any, Self, TypeVar
+
+from wsrelay import lifecycle
+from wsrelay.config import Address, Config, load_file, parse_address
+from wsrelay.errors import NoApp
+from wsrelay.http.router import Router
+from wsrelay.middleware.table import build_chain
+from wsrelay.process import ProcessInfo, info_of
+from wsrelay.registry import Function, Registry
+from wsrelay.server import Server, Service
+from wsrelay_core import Host, Process, Scheduler, scheduler_var
+
+__all__ = ["App"]
+
+logger = logging.getLogger("wsrelay.app")
+
+F = TypeVar("F", bound=Callable[..., Any])
+DEFAULT_ADDRESS = Address("127.0.0.1", 8080)
+
+
+class App:
+    """An application: processes, routers and servers that belong together.
+
+    `async with app:` runs processes and middleware without listeners (embed it with
+    `app.protocol_factory()`); `async with app.running() as server:` also listens; `app.run()` is
+    the whole program.
+
+    Args:
+        namespace: of the entries; bare names get it.
+        clock: returns monotonic seconds; for tests of timers.
+    """
+
+    def __init__(
+        self, namespace: str = "app", *, clock: Callable[[], float] | None = None
+    ) -> None:
+        self.namespace = namespace
+        self.registry = Registry(namespace)
+        self.services: dict[str, Service] = {}
+        self.servers: list[Server] = []
+        self.scheduler: Scheduler | None = None
+        self._clock = clock
+        self._stopping: asyncio.Event | None = None
+        self._tokens: list[Token[Any]] = []
+        self.restart = False
+        self.failure: BaseException | None = None
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> App:
+        """Build an App from a YAML file; raises ConfigError with all that is wrong."""
+        return cls.from_config(load_file(path))
+
+    @classmethod
+    def from_config(cls, config: Config) -> App:
+        """Build an App from a configuration; raises ConfigError with all that is wrong."""
+        from wsrelay.build import build
+
+        return build(cls(config.namespace), config)
+
+    # -- entries -----------------------------------------------------------------------------------
+
+    def service(self, name: str = "gateway", **settings: Any) -> Service:
+        """Declare an `http.service`; settings are the fields of `wsrelay.server.Service`."""
+        entry = self.registry.id_of(name)
+        if entry in self.services:
+            raise ValueError(f'there is already an http.service "{entry}"')
+        service = Service(entry, **settings)
+        self.services[entry] = service
+        return service
+
+    def router(
+        self,
+        prefix: str = "",
+        *,
+        middleware: Sequence[Any] = (),
+        options: Mapping[str, str] | None = None,
+        post_middleware: Sequence[Any] = (),
+        post_options: Mapping[str, str] | None = None,
+        server: str | None = None,
+    ) -> Router:
+        """Declare an `http.router`.
+
+        Args:
+            prefix: of all its paths.
+            middleware: names or callables around every request under the prefix, first outermost.
+            options: texts by dotted name, for `middleware`.
+            post_middleware: the same behind the match of a route.
+            post_options: for `post_middleware`.
+            server: id of the service; by default the only one.
+
+        Raises:
+            OptionError: options that a middleware does not know or can't read.
+            UnknownEntry: no middleware or service of that name.
+        """
+        outer, inner = build_chain(middleware, options, post_middleware, post_options)
+        router = Router(prefix, outer, inner)
+        self._service_of(server).routers.append(router)
+        return router
+
+    def _service_of(self, name: str | None) -> Service:
+        if name is not None:
+            entry = self.registry.id_of(name)
+            if entry not in self.services:
+                raise ValueError(f'there is no http.service "{entry}"')
+            return self.services[entry]
+        if not self.services:
+            return self.service()
+        if len(self.services) > 1:
+            raise ValueError(f"server= must name one of {', '.join(self.services)}")
+        return next(iter(self.services.values()))
+
+    def process(self, name: str) -> Callable[[F], F]:
+        """Decorator: a `process.python` entry; returns the function unchanged."""
+
+        def decorate(function: F) -> F:
+            self.registry.add_process(name, function)
+            return function
+
+        return decorate
+
+    def host(self, name: str, max_processes: int = 0) -> Host:
+        """Declare a `process.host` (0: no limit)."""
+        return self.registry.add_host(name, max_processes)
+
+    # What the process API asks of the App that it finds.
+
+    def find_function(self, target: str | Function) -> tuple[str, Function]:
+        """Entry name and function of what `spawn` was given."""
+        return self.registry.find_process(target)
+
+    def find_host(self, name: str | None, spawner: Host | None) -> Host:
+        """The host of a new process."""
+        return self.registry.find_host(name, spawner)
+
+    def server_host(self, name: str) -> Host:
+        """The host under which the connections of a server run."""
+        return self.registry.server_host(name)
+
+    # -- life --------------------------------------------------------------------------------------
+
+    @property
+    def is_running(self) -> bool:
+        """Whether processes can start."""
+        return self.scheduler is not None and self.scheduler.running
+
+    async def start(self) -> None:
+        """Start the App on the running loop, without listeners."""
+        if self.is_running:
+            raise RuntimeError("the App is running already")
+        self.restart = False
+        self.failure = None
+        self._stopping = asyncio.Event()
+        self.scheduler = Scheduler(
+            asyncio.get_running_loop(), lifecycle.Reporter(self), self, self._clock
+        )
+        self.scheduler.start()
+
+    async def stop(self, restart: bool = False) -> None:
+        """Stop in order: listeners, connections, processes; what is left is logged by name.
+
+        Args:
+            restart: clients are told 1012 (service restart) instead of 1001.
+        """
+        if self.scheduler is None:
+            return
+        await lifecycle.stop(self, restart or self.restart)
+        self.scheduler = None
+        self.servers.clear()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        self._tokens.append(scheduler_var.set(self.scheduler))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        scheduler_var.reset(self._tokens.pop())
+        await self.stop()
+
+    @contextmanager
+    def active(self) -> Iterator[Self]:
+        """Inside, code outside a process belongs to this App; raises NoApp if it does not run."""
+        token = scheduler_var.set(self._running())
+        try:
+            yield self
+        finally:
+            scheduler_var.reset(token)
+
+    def _running(self) -> Scheduler:
+        if self.scheduler is None or not self.scheduler.running:
+            raise NoApp("the App is not running: use `async with app`, `app.running()` or `run()`")
+        return self.scheduler
+
+    def processes(self) -> list[ProcessInfo]:
+        """Information on everything that lives, connections included, oldest first."""
+        return [info_of(process) for process in self.records()]
+
+    def records(self) -> list[Process]:
+        """The living processes themselves."""
+        return self._running().table.processes()
+
+    # -- serving -----------------------------------------------------------------------------------
+
+    def context(self) -> Context:
+        """A context in which handlers run: this App, and no process."""
+        context: Context = copy_context().run(self._fresh_context)
+        return context
+
+    def _fresh_context(self) -> Context:
+        from wsrelay_core import process_var
+
+        process_var.set(None)
+        scheduler_var.set(self._running())
+        return copy_context()
+
+    def protocol_factory(self, service: str | None = None) -> Callable[[], asyncio.Protocol]:
+        """A protocol factory for a server of one's own: `loop.create_server(factory, …)`.
+
+        The App must be running (`async with app:`).
+        """
+        server = Server(self, self._service_of(service))
+        self.servers.append(server)
+        return server.protocol
+
+    @asynccontextmanager
+    async def running(
+        self, addr: str | Address | None = None, port: int | None = None
+    ) -> AsyncIterator[Server | list[Server]]:
+        """Run and listen.
+
+        Args:
+            addr: where the only service listens; None: as declared, in code on 127.0.0.1.
+            port: 0 is any free one; the value has `port`.
+
+        Raises:
+            ValueError: several services, and an address for which of them is not clear.
+        """
+        if addr is None and port is None and not any(s.declared for s in self.services.values()):
+            port = 0
+        async with self:
+            servers = await self.listen(addr, port)
+            yield servers[0] if len(servers) == 1 else servers
+
+    async def listen(
+        self, addr: str | Address | None = None, port: int | None = None, host: str | None = None
+    ) -> list[Server]:
+        """Open the listeners of all services; see `running`."""
+        if not self.services:
+            self.service()
+        services = list(self.services.values())
+        if len(services) > 1 and (addr is not None or port is not None or host is not None):
+            names = ", ".join(self.services)
+            raise ValueError(f"an address needs one http.service, there are several: {names}")
+        for service in services:
+            server = Server(self, service)
+            await server.listen(_address(service, addr, port, host))
+            self.servers.append(server)
+        return self.servers
+
+    async def serve(
+        self, addr: str | Address | None = None, port: int | None = None, host: str | None = None
+    ) -> None:
+        """Run and listen until `request_stop`, then stop in order."""
+        await self.start()
+        try:
+            await self.listen(addr, port, host)
+            for server in self.servers:
+                logger.info("listening on %s", server.url)
+            assert self._stopping is not None
+            await self._stopping.wait()
+        finally:
+            await self.stop()
+        if self.failure is not None:
+            raise self.failure
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether `serve` is on its way to its end."""
+        return self._stopping is not None and self._stopping.is_set()
+
+    def request_stop(
+        self, restart: bool = False, failure: BaseException | None = None
+    ) -> None:
+        """Let `serve` end; `failure` is raised from it when all is stopped."""
+        self.restart = self.restart or restart
+        self.failure = self.failure or failure
+        if self._stopping is not None:
+            self._stopping.set()
+
+    def run(
+        self,
+        addr: str | Address | None = None,
+        port: int | None = None,
+        host: str | None = None,
+        *,
+        use_uvloop: bool = True,
+    ) -> None:
+        """The whole program: an event loop, signals, `serve`.
+
+        SIGTERM and SIGINT stop in order, SIGUSR2 too (clients are told 1012); a second signal
+        forces the end.
+        """
+        lifecycle.run(self, addr, port, host, use_uvloop)
+
+
+def _address(
+    service: Service, addr: str | Address | None, port: int | None, host: str | None
+) -> Address:
+    address = service.addr if addr is None else addr
+    if isinstance(address, str):
+        address = parse_address(address)
+    if address.path is not None:
+        if port is not None or host is not None:
+            raise ValueError(f"{address} has no host and port")
+        return address
+    return Address(
+        address.host if host is None else host, address.port if port is None else port
+    )

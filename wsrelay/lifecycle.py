@@ -1,0 +1,190 @@
+"""How an App runs and stops, and what it writes to its log on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+from wsrelay.config import Address
+from wsrelay.log import escape
+from wsrelay.relay import RelayConnection
+from wsrelay_core import Connection, CoroutineProcess, Process, Scheduler, watch_exit
+
+if TYPE_CHECKING:
+    from wsrelay.app import App
+
+__all__ = ["Reporter", "run", "stop"]
+
+logger = logging.getLogger("wsrelay.process")
+
+DRAIN_BATCH = 100  # connections that are told to go at once
+DRAIN_STEPS = 20  # batches, if there are enough connections for so many
+CLOSE_SHARE = 0.8  # of the shutdown time; the rest is for the processes
+
+
+class Reporter:
+    """Writes what the core tells: one line, with PID and entry.
+
+    Args:
+        app: stopped in order when a process raises SystemExit or KeyboardInterrupt.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def __call__(self, kind: str, process: Process | None, detail: Any) -> None:
+        """`kind` is `crash`, `late`, `interrupt` or `fault`; `detail` the exception."""
+        who = "the App" if process is None else f"process {process.pid} ({process.entry})"
+        if kind == "interrupt":
+            self._app.request_stop(failure=detail)
+        elif kind == "crash" and not isinstance(detail, (SystemExit, KeyboardInterrupt)):
+            logger.error("%s failed: %s", who, describe(detail), exc_info=detail)
+        elif kind == "late":
+            logger.warning("%s failed after its end: %s", who, describe(detail), exc_info=detail)
+        elif kind == "fault":
+            logger.error("a fault of the server in %s", who, exc_info=detail)
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line, even one whose own text fails."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its text can't be shown)"
+    return escape(f"{type(error).__name__}: {text}")
+
+
+# -- stop ------------------------------------------------------------------------------------------
+
+
+async def stop(app: App, restart: bool) -> None:
+    """Listeners, then connections (1001, or 1012), then processes; none is left (rule 8)."""
+    scheduler = app.scheduler
+    assert scheduler is not None
+    loop = asyncio.get_running_loop()
+    limit = max([service.shutdown for service in app.services.values()], default=10.0)
+    deadline = loop.time() + limit
+    for server in app.servers:
+        server.close_listeners()
+    await _end_connections(scheduler, restart, limit * CLOSE_SHARE)
+    await _end_processes(scheduler, deadline)
+    scheduler.stop()
+    for server in app.servers:
+        await server.finish(max(0.0, deadline - loop.time()))
+    _report_leftovers(scheduler)
+
+
+async def _end_connections(scheduler: Scheduler, restart: bool, limit: float) -> None:
+    """Close all connections in jittered batches, and wait for their EXITs."""
+    code, reason = (1012, "service restart") if restart else (1001, "server shutting down")
+    ended = []
+    for pause, batch in _batches(_connections(scheduler), limit):
+        for connection in batch:
+            ended.append(_exit_of(scheduler, connection))
+            connection.close(code, reason, "server_shutdown")
+        if pause:
+            await asyncio.wait(ended, timeout=pause)
+    if ended:
+        await asyncio.wait(ended, timeout=limit)
+    for connection in _connections(scheduler):
+        connection.terminate()
+
+
+def _connections(scheduler: Scheduler) -> list[Connection]:
+    return [one for one in scheduler.table.processes() if isinstance(one, Connection)]
+
+
+def _batches(
+    connections: list[Connection], limit: float
+) -> list[tuple[float, list[Connection]]]:
+    """Batches with the pause after each; few connections are one batch without a pause."""
+    random.shuffle(connections)
+    size = max(DRAIN_BATCH, -(-len(connections) // DRAIN_STEPS))
+    batches = [connections[at : at + size] for at in range(0, len(connections), size)]
+    drains = [one.relay.drain for one in connections if isinstance(one, RelayConnection)]
+    each = min(max(drains, default=0.0), limit / 2) / max(1, len(batches))
+    last = len(batches) - 1
+    return [
+        (0.0 if at == last else each * random.uniform(0.5, 1.5), batch)
+        for at, batch in enumerate(batches)
+    ]
+
+
+def _exit_of(scheduler: Scheduler, process: Process) -> asyncio.Future[None]:
+    future: asyncio.Future[None] = scheduler.loop.create_future()
+    watch_exit(
+        scheduler, process.pid, lambda _: None if future.done() else future.set_result(None)
+    )
+    return future
+
+
+async def _end_processes(scheduler: Scheduler, deadline: float) -> None:
+    """Cancel the processes, youngest first; what does not end in time is terminated."""
+    loop = scheduler.loop
+    processes = [one for one in scheduler.table.processes() if isinstance(one, CoroutineProcess)]
+    ended = []
+    for process in reversed(processes):
+        ended.append(_exit_of(scheduler, process))
+        process.cancel("the App stops")
+    if ended:
+        await asyncio.wait(ended, timeout=max(0.0, deadline - loop.time()))
+    for process in scheduler.table.processes():
+        process.terminate()
+    tasks = [process.task for process in scheduler.unfinished if process.task is not None]
+    if tasks:
+        await asyncio.wait(tasks, timeout=max(0.2, deadline - loop.time()))
+
+
+def _report_leftovers(scheduler: Scheduler) -> None:
+    for process in scheduler.unfinished:
+        logger.error(
+            "process %s (%s) did not end: it goes on after CancelledError",
+            process.pid,
+            process.entry,
+        )
+
+
+# -- run -------------------------------------------------------------------------------------------
+
+
+def run(
+    app: App,
+    addr: str | Address | None,
+    port: int | None,
+    host: str | None,
+    use_uvloop: bool,
+) -> None:
+    """`App.run`: a loop of its own, with signals."""
+    factory = None
+    if use_uvloop and sys.platform != "win32":
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(_main(app, addr, port, host))
+
+
+async def _main(
+    app: App, addr: str | Address | None, port: int | None, host: str | None
+) -> None:
+    loop = asyncio.get_running_loop()
+    serving = asyncio.ensure_future(app.serve(addr, port, host))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+        loop.add_signal_handler(number, _on_signal, app, serving, number)
+    try:
+        await serving
+    except asyncio.CancelledError:
+        logger.warning("stopped by force")
+
+
+def _on_signal(app: App, serving: asyncio.Future[None], number: signal.Signals) -> None:
+    """The first signal stops in order, the second by force."""
+    if app.stop_requested:
+        serving.cancel()
+        return
+    logger.info("%s: stopping", number.name)
+    app.request_stop(restart=number == signal.SIGUSR2)
