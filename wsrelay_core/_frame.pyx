@@ -1,3 +1,4 @@
+# cython: auto_pickle=False, autotestdict=False
 """FrameCodec: WebSocket frames (RFC 6455 section 5) into whole messages, and back. No I/O.
 
 Two lanes. Plain frames (TEXT or BINARY in one frame, not compressed; PING; PONG) are read here,

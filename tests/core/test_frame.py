@@ -41,9 +41,7 @@ KIB = 1024
 MIB = 1024 * KIB
 SLACK = 96 * KIB  # zlib's window and buffers, wsproto's slices
 
-moderate = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+moderate = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 # -- equality with wsproto
@@ -257,9 +255,7 @@ def test_utf8_is_what_python_says_it_is(prefix: bytes) -> None:
     ],
 )
 @pytest.mark.parametrize("first", [FIN | TEXT, TEXT])
-def test_bad_utf8_is_told_at_the_byte_that_proves_it(
-    good: bytes, proof: bytes, first: int
-) -> None:
+def test_bad_utf8_is_told_at_the_byte_that_proves_it(good: bytes, proof: bytes, first: int) -> None:
     frame = raw(first, good + proof + b"never comes")
     before = frame[: 6 + len(good)]
     codec = FrameCodec()
@@ -416,9 +412,7 @@ def test_close(how: str, trailing: bytes, body: bytes, subject: tuple[int, str])
 @pytest.mark.parametrize("how", READINGS)
 @pytest.mark.parametrize("deflate", [False, True])
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
-def test_control_frames_inside_a_fragmented_message(
-    how: str, deflate: bool, opcode: int
-) -> None:
+def test_control_frames_inside_a_fragmented_message(how: str, deflate: bool, opcode: int) -> None:
     """wsproto forgets that a message is compressed when a control frame comes inside it."""
     packed = deflated(b"hello hello hello") if deflate else b"hello hello hello"
     stream = (
@@ -568,7 +562,13 @@ def test_data_frames_out_are_compressed_and_control_frames_not() -> None:
 
 @pytest.mark.parametrize(
     ("opcode", "payload", "fin"),
-    [(3, b"", True), (16, b"", True), (-1, b"", True), (PING, b"x" * 126, True), (PING, b"", False)],
+    [
+        (3, b"", True),
+        (16, b"", True),
+        (-1, b"", True),
+        (PING, b"x" * 126, True),
+        (PING, b"", False),
+    ],
 )
 def test_frames_that_can_not_be_encoded(opcode: int, payload: bytes, fin: bool) -> None:
     with pytest.raises(ValueError):
@@ -671,6 +671,17 @@ def test_compression_bomb(opcode: int, fragments: int, context: bytes) -> None:
     codec.feed(start)
     with peak_below(2 * MIB):
         assert codec.feed(stream) == [(FAILED, (1009, "message too big"))]
+
+
+@pytest.mark.parametrize("where", ["start", "end"])
+def test_compression_bomb_of_wide_text(where: str) -> None:
+    """One wide character makes a str of four bytes for each other character of its slice."""
+    text = bytes(900 * KIB)
+    bomb = (b"a" * 2000 + "😀".encode()) * 9000
+    packed = deflated(bomb if where == "start" else text + bomb)
+    codec = FrameCodec(max_message=MIB, deflate=negotiated())
+    with peak_below(2 * MIB):
+        assert codec.feed(raw(FIN | TEXT | RSV1, packed)) == [(FAILED, (1009, "message too big"))]
 
 
 @pytest.mark.parametrize("limit", [1, 1000, 20 * KIB, 300 * KIB])
