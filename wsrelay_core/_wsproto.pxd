@@ -9,7 +9,7 @@ cdef enum:
     FRAGMENT_COST = 64            # bytes that a fragment counts for beside its payload
     MAX_DEFLATE_SLICE = 512       # compressed bytes that wsproto inflates at once (it has no bound)
     MAX_SLICE = 8192              # other payload bytes at once: wsproto copies a slice six times
-    INFLATE_COST = 9 * 1032       # a byte becomes up to 1032, and a wide text of them nine times that
+    INFLATE_COST = 9 * 1032       # one byte becomes up to 1032, and nine times that as wide text
     INFLATE_FLOOR = 32768         # what zlib and wsproto need anyhow, however small the limit
 
 
