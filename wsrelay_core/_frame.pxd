@@ -78,6 +78,7 @@ cdef class FrameCodec:
     cdef int _end(self, int kind) except -2
     cdef WsprotoLane _wsproto(self)
     cdef bint _sound(self, unsigned char first, unsigned char second) noexcept
+    cdef bint _plain(self, unsigned char first) noexcept
     cdef int _header(self) except -2
     cdef int _cut_header(self) except -2
     cdef int _judge(self, const unsigned char* head, Py_ssize_t size) except -2

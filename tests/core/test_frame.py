@@ -330,7 +330,9 @@ VIOLATIONS = {
 
 @pytest.mark.parametrize("name", VIOLATIONS)
 @pytest.mark.parametrize("how", READINGS)
-@pytest.mark.parametrize("trailing", [b"", raw(FIN | TEXT, b"later") + b"\xff\x00" * 9])
+@pytest.mark.parametrize(
+    "trailing", [b"", raw(FIN | TEXT, b"later") + b"\xff\x00" * 9], ids=["end", "trailing"]
+)
 @pytest.mark.parametrize("native", [True, False])
 def test_violation(name: str, how: str, trailing: bytes, native: bool) -> None:
     stream, code = VIOLATIONS[name]
@@ -377,7 +379,7 @@ COMPRESSED_VIOLATIONS = {
 
 @pytest.mark.parametrize("name", COMPRESSED_VIOLATIONS)
 @pytest.mark.parametrize("how", READINGS)
-@pytest.mark.parametrize("trailing", [b"", b"\xff\x00" * 9])
+@pytest.mark.parametrize("trailing", [b"", b"\xff\x00" * 9], ids=["end", "trailing"])
 def test_violation_with_compression(name: str, how: str, trailing: bytes) -> None:
     stream, code = COMPRESSED_VIOLATIONS[name]
     codec = FrameCodec(deflate=negotiated())
@@ -389,7 +391,9 @@ def test_violation_with_compression(name: str, how: str, trailing: bytes) -> Non
 
 
 @pytest.mark.parametrize("how", READINGS)
-@pytest.mark.parametrize("trailing", [b"", b"\xff" * 20, raw(FIN | TEXT, b"late")])
+@pytest.mark.parametrize(
+    "trailing", [b"", b"\xff" * 20, raw(FIN | TEXT, b"late")], ids=["end", "junk", "frame"]
+)
 @pytest.mark.parametrize(
     ("body", "subject"),
     [
