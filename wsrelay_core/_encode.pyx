@@ -1,3 +1,4 @@
+# cython: auto_pickle=False, autotestdict=False
 """Frames out (RFC 6455 section 5.2): one allocation each, masked only by a client."""
 
 import os

@@ -58,9 +58,17 @@ cdef class FrameCodec:
     cdef Gather _gather                   # payload of a native frame that is cut
     cdef WsprotoLane _lane                # made when first needed: idle connections stay small
 
+    # The next window to read. It must stay valid until next() said NEED_MORE, FAILED or CLOSE, or
+    # until hold(). Bytes held from before come first. RuntimeError if the last window is not done.
     cdef int give(self, const unsigned char* data, Py_ssize_t size) except -1
+
+    # Decode up to the next event, and return its kind. Raises nothing but MemoryError.
     cdef int next(self) except -2
+
+    # Back-pressure: copy what is unread, so that the window may go. Take the payload before.
     cdef int hold(self) except -1
+
+    # One final frame; a data frame compressed if that was negotiated; masked in the client role.
     cdef bytes encode(self, int opcode, const unsigned char* data, Py_ssize_t size)
 
     cdef bint _refill(self) noexcept
@@ -70,6 +78,7 @@ cdef class FrameCodec:
     cdef int _end(self, int kind) except -2
     cdef WsprotoLane _wsproto(self)
     cdef bint _sound(self, unsigned char first, unsigned char second) noexcept
+    cdef bint _plain(self, unsigned char first) noexcept
     cdef int _header(self) except -2
     cdef int _cut_header(self) except -2
     cdef int _judge(self, const unsigned char* head, Py_ssize_t size) except -2

@@ -1,4 +1,4 @@
-from typing import Any, final
+from typing import Any, Never, final
 
 from wsproto.extensions import PerMessageDeflate
 
@@ -6,7 +6,7 @@ from wsproto.extensions import PerMessageDeflate
 class FrameCodec:
     def __init__(
         self,
-        *,
+        *_: Never,  # keywords only; stubtest wants what a compiled __init__ seems to take
         client: bool = False,
         max_message: int = 0,
         max_fragments: int = 0,

@@ -1,3 +1,4 @@
+# cython: auto_pickle=False, autotestdict=False
 """FrameCodec: WebSocket frames (RFC 6455 section 5) into whole messages, and back. No I/O.
 
 Two lanes. Plain frames (TEXT or BINARY in one frame, not compressed; PING; PONG) are read here,
@@ -251,22 +252,13 @@ cdef class FrameCodec:
     cdef int _begin(self, const unsigned char* head, Py_ssize_t size) except -2:
         cdef unsigned char first = head[0]
         cdef uint64_t length = announced(head)
-        cdef bint plain = self._sound(first, head[1]) and minimal(head[1], length)
-        if not plain and self._judge(head, size) == FAILED:
+        cdef bint sound = self._sound(first, head[1]) and minimal(head[1], length)
+        if not sound and self._judge(head, size) == FAILED:
             return FAILED
         self._in_frame = True
         self._left = length
         self._opcode = first & OPCODE
-        if self._opcode & CONTROL:
-            plain = plain and self._opcode != CLOSE
-        else:
-            plain = (
-                plain
-                and first & (FIN | RSV1) == FIN
-                and self._opcode != CONTINUATION
-                and (self._lane is None or not self._lane.open)
-            )
-        self._by_wsproto = not (plain and self._native)
+        self._by_wsproto = not (sound and self._native and self._plain(first))
         if self._by_wsproto:
             return self._begin_wsproto(head, size, length)
         if length > self._max_message and not self._opcode & CONTROL:
@@ -274,6 +266,16 @@ cdef class FrameCodec:
         if head[1] & MASKED:
             memcpy(self._key, head + size - MASK_KEY, MASK_KEY)
         return self._payload()
+
+    cdef bint _plain(self, unsigned char first) noexcept:
+        """A sound frame that begins so is for the native lane."""
+        if first & CONTROL:
+            return first & OPCODE != CLOSE
+        return (
+            first & (FIN | RSV1) == FIN
+            and first & OPCODE != CONTINUATION
+            and (self._lane is None or not self._lane.open)
+        )
 
     cdef int _payload(self) except -2:
         cdef const unsigned char* data = self._data + self._pos

@@ -10,8 +10,8 @@ from wsrelay_core._mask cimport Utf8
 cdef class Gather:
     cdef PyObject* _store         # owned, nobody else has it: the bytes, or the ASCII str, to be
     cdef unsigned char* _data     # where its characters are
-    cdef readonly Py_ssize_t size           # bytes that came
-    cdef readonly Py_ssize_t capacity       # bytes that are allocated for them
+    cdef Py_ssize_t size          # bytes that came
+    cdef Py_ssize_t capacity      # bytes that are allocated for them
     cdef Py_ssize_t _bound        # bytes that can come at most: no reason to allocate more
     cdef bint _text
     cdef bint _ascii              # so far

@@ -1,3 +1,4 @@
+# cython: auto_pickle=False, autotestdict=False
 """A message that is still on its way: one growing buffer that becomes the `str` or `bytes`.
 
 The buffer *is* the object that is handed over in the end (shortened in place), so a large binary

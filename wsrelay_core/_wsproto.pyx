@@ -1,3 +1,4 @@
+# cython: auto_pickle=False, autotestdict=False
 """The lane of frames that wsproto reads: fragments, compressed messages, CLOSE, and every doubt.
 
 wsproto says what a frame means and whether it is an error. It bounds nothing, so what is announced
@@ -89,16 +90,19 @@ cdef class WsprotoLane:
             return self._too_big("too many fragments")
         if self._compressed:
             limit += limit // 100 + 64            # what deflate may add to what can't be compressed
-            self.step = min(self.step, self._deflate_slice())
+            if self.step > 1:
+                self.step = self._deflate_slice()
         elif self._message is not None:
             limit -= self._message.size
         return self._too_big("message too big") if length > limit else NEED_MORE
 
     cdef Py_ssize_t _deflate_slice(self) noexcept:
-        # One byte becomes up to 1032; wsproto copies what comes out several times, and all of that
-        # together has to stay below a second max_message.
-        cdef uint64_t small = max(self._max_message // 8192, <uint64_t>1)
-        return MAX_DEFLATE_SLICE if small > MAX_DEFLATE_SLICE else <Py_ssize_t>small
+        """Compressed bytes to inflate next, so that all memory stays below 2 x max_message."""
+        cdef uint64_t room = 2 * self._max_message + INFLATE_FLOOR
+        if self._message is not None:
+            room -= self._message.capacity
+        room //= INFLATE_COST
+        return MAX_DEFLATE_SLICE if room > MAX_DEFLATE_SLICE else <Py_ssize_t>room
 
     cdef int _receive(self, bytes data) except -2:
         cdef int kind = NEED_MORE
@@ -133,6 +137,8 @@ cdef class WsprotoLane:
         if frame.message_finished:
             return self._finish(opcode)
         self.open = self.open or frame.frame_finished
+        if self._compressed:
+            self.step = self._deflate_slice()
         return NEED_MORE
 
     cdef int _finish(self, int opcode) except -2:

@@ -107,7 +107,7 @@ class Reference:
         self.events: list[Event] = []
         self.comparable = True
         self._parts: list = []
-        self._control_inside = False      # of the unfinished message: wsproto forgot its RSV1
+        self._control_inside = False  # of the unfinished message: wsproto forgot its RSV1
 
     def read(self, data: bytes) -> "Reference":
         for i in range(len(data)):
@@ -154,7 +154,7 @@ class Reference:
         header = self.connection._proto._frame_decoder.header
         starts = header is not None and header.opcode is not Opcode.CONTINUATION
         if code == 1007 and self.deflate and self._control_inside and starts:
-            self.comparable = False       # it took a second start for a compressed first frame
+            self.comparable = False  # it took a second start for a compressed first frame
         else:
             self.events.append((FAILED, code))
 

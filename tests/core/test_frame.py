@@ -1,10 +1,9 @@
-"""FrameCodec: equal to wsproto on any bytes, and bounded where wsproto is not."""
+"""FrameCodec reads any bytes as wsproto does, and RFC 6455 to the letter.
 
-import os
-import tracemalloc
+Bounds and holding are in test_frame_limits.py, frames out in test_encode.py.
+"""
+
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from frame_helpers import (
@@ -26,24 +25,16 @@ from frame_helpers import (
     cut,
     deflated,
     feed_all,
-    masked,
     negotiated,
     raw,
     read,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from wsproto.extensions import PerMessageDeflate
 
 from wsrelay_core._frame import FrameCodec
 
-KIB = 1024
-MIB = 1024 * KIB
-SLACK = 96 * KIB  # zlib's window and buffers, wsproto's slices
-
-moderate = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+moderate = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 # -- equality with wsproto
@@ -257,9 +248,7 @@ def test_utf8_is_what_python_says_it_is(prefix: bytes) -> None:
     ],
 )
 @pytest.mark.parametrize("first", [FIN | TEXT, TEXT])
-def test_bad_utf8_is_told_at_the_byte_that_proves_it(
-    good: bytes, proof: bytes, first: int
-) -> None:
+def test_bad_utf8_is_told_at_the_byte_that_proves_it(good: bytes, proof: bytes, first: int) -> None:
     frame = raw(first, good + proof + b"never comes")
     before = frame[: 6 + len(good)]
     codec = FrameCodec()
@@ -334,7 +323,9 @@ VIOLATIONS = {
 
 @pytest.mark.parametrize("name", VIOLATIONS)
 @pytest.mark.parametrize("how", READINGS)
-@pytest.mark.parametrize("trailing", [b"", raw(FIN | TEXT, b"later") + b"\xff\x00" * 9])
+@pytest.mark.parametrize(
+    "trailing", [b"", raw(FIN | TEXT, b"later") + b"\xff\x00" * 9], ids=["end", "trailing"]
+)
 @pytest.mark.parametrize("native", [True, False])
 def test_violation(name: str, how: str, trailing: bytes, native: bool) -> None:
     stream, code = VIOLATIONS[name]
@@ -381,7 +372,7 @@ COMPRESSED_VIOLATIONS = {
 
 @pytest.mark.parametrize("name", COMPRESSED_VIOLATIONS)
 @pytest.mark.parametrize("how", READINGS)
-@pytest.mark.parametrize("trailing", [b"", b"\xff\x00" * 9])
+@pytest.mark.parametrize("trailing", [b"", b"\xff\x00" * 9], ids=["end", "trailing"])
 def test_violation_with_compression(name: str, how: str, trailing: bytes) -> None:
     stream, code = COMPRESSED_VIOLATIONS[name]
     codec = FrameCodec(deflate=negotiated())
@@ -393,7 +384,9 @@ def test_violation_with_compression(name: str, how: str, trailing: bytes) -> Non
 
 
 @pytest.mark.parametrize("how", READINGS)
-@pytest.mark.parametrize("trailing", [b"", b"\xff" * 20, raw(FIN | TEXT, b"late")])
+@pytest.mark.parametrize(
+    "trailing", [b"", b"\xff" * 20, raw(FIN | TEXT, b"late")], ids=["end", "junk", "frame"]
+)
 @pytest.mark.parametrize(
     ("body", "subject"),
     [
@@ -416,9 +409,7 @@ def test_close(how: str, trailing: bytes, body: bytes, subject: tuple[int, str])
 @pytest.mark.parametrize("how", READINGS)
 @pytest.mark.parametrize("deflate", [False, True])
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
-def test_control_frames_inside_a_fragmented_message(
-    how: str, deflate: bool, opcode: int
-) -> None:
+def test_control_frames_inside_a_fragmented_message(how: str, deflate: bool, opcode: int) -> None:
     """wsproto forgets that a message is compressed when a control frame comes inside it."""
     packed = deflated(b"hello hello hello") if deflate else b"hello hello hello"
     stream = (
@@ -476,327 +467,3 @@ def test_compressed_messages(how: str, no_context_takeover: bool) -> None:
     events = read(codec, stream, how)
     assert events == [e for word in words for e in [(TEXT, word.decode()), (BINARY, word)]]
     assert (codec.pinned, codec.in_message) == (0, False)
-
-
-# -- frames out
-
-
-@moderate
-@given(
-    st.lists(st.text(max_size=40) | st.binary(max_size=200), max_size=6),
-    st.booleans(),
-    st.integers(0, 2),
-    st.lists(st.integers(0, 500), max_size=4),
-)
-def test_what_is_encoded_is_decoded(
-    messages: list[str | bytes], client: bool, deflate: int, places: list[int]
-) -> None:
-    extension = [lambda: None, negotiated, lambda: negotiated(no_context_takeover=True)][deflate]
-    writer = FrameCodec(client=client, deflate=extension())
-    stream = b"".join(writer.encode_message(message) for message in messages)
-    stream += writer.encode_frame(PING, b"ping") + writer.encode_close(1000, "done")
-    expected = [(TEXT if isinstance(m, str) else BINARY, m) for m in messages]
-    expected += [(PING, b"ping"), (CLOSE, (1000, "done"))]
-    assert Reference(not client, extension()).read(stream).events == expected
-    for native in (True, False):
-        reader = FrameCodec(client=not client, deflate=extension(), native=native)
-        assert feed_all(reader, cut(stream, places)) == expected
-
-
-@pytest.mark.parametrize("length", [0, 1, 125, 126, 65535, 65536])
-def test_a_server_frame_byte_by_byte(length: int) -> None:
-    payload = os.urandom(length)
-    assert FrameCodec().encode_message(payload) == raw(FIN | BINARY, payload, key=None)
-    assert FrameCodec().encode_frame(CONT, payload, fin=False) == raw(CONT, payload, key=None)
-
-
-def test_a_client_masks_with_fresh_keys() -> None:
-    client = FrameCodec(client=True)
-    keys = set()
-    for _ in range(3000):
-        frame = client.encode_message("hello")
-        key = frame[2:6]
-        assert frame[:2] == b"\x81\x85" and masked(frame[6:], key) == b"hello"
-        keys.add(key)
-    assert len(keys) > 2990  # a birthday among 2^32 is possible, ten are not
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_forked_child_has_its_own_keys() -> None:
-    client = FrameCodec(client=True)
-    client.encode_message(b"")
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.write(writer, client.encode_message(b""))
-        os._exit(0)
-    os.waitpid(child, 0)
-    assert os.read(reader, 99) != client.encode_message(b"")
-    os.close(reader)
-    os.close(writer)
-
-
-@pytest.mark.parametrize(
-    ("code", "reason", "body"),
-    [
-        (1000, "", b"\x03\xe8"),
-        (1001, "bye", b"\x03\xe9bye"),
-        (1005, "ignored", b""),
-        (1006, "lost", b"\x03\xe8lost"),
-        (1015, "", b"\x03\xe8"),
-        (4999, "x" * 123, b"\x13\x87" + b"x" * 123),
-        (1000, "x" * 124, b"\x03\xe8" + b"x" * 123),
-        (1000, "é" * 62, b"\x03\xe8" + "é".encode() * 61),
-        (1000, "漢" * 50, b"\x03\xe8" + "漢".encode() * 41),
-        (1000, "x" * 120 + "😀", b"\x03\xe8" + b"x" * 120),
-        (1000, "x" * 119 + "😀", b"\x03\xe8" + b"x" * 119 + "😀".encode()),
-        (1000, "\ud800", b"\x03\xe8?"),
-    ],
-)
-def test_close_frames_out(code: int, reason: str, body: bytes) -> None:
-    assert FrameCodec().encode_close(code, reason) == raw(FIN | CLOSE, body, key=None)
-
-
-def test_data_frames_out_are_compressed_and_control_frames_not() -> None:
-    server = FrameCodec(deflate=negotiated())
-    assert server.encode_message("hello")[0] == FIN | TEXT | RSV1
-    assert server.encode_message(b"") == raw(FIN | BINARY | RSV1, b"\x00", key=None)
-    assert server.encode_message(b"") == raw(FIN | BINARY | RSV1, b"\x00", key=None)
-    assert server.encode_close(1000, "hello")[0] == FIN | CLOSE
-    assert FrameCodec(deflate=PerMessageDeflate()).encode_message("hello")[0] == FIN | TEXT
-
-
-@pytest.mark.parametrize(
-    ("opcode", "payload", "fin"),
-    [(3, b"", True), (16, b"", True), (-1, b"", True), (PING, b"x" * 126, True), (PING, b"", False)],
-)
-def test_frames_that_can_not_be_encoded(opcode: int, payload: bytes, fin: bool) -> None:
-    with pytest.raises(ValueError):
-        FrameCodec().encode_frame(opcode, payload, fin)
-
-
-def test_a_negative_limit_is_refused() -> None:
-    with pytest.raises(ValueError):
-        FrameCodec(max_message=-1)
-    with pytest.raises(ValueError):
-        FrameCodec(max_fragments=-1)
-
-
-# -- limits
-
-
-@contextmanager
-def peak_below(limit: int) -> Iterator[None]:
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        tracemalloc.reset_peak()
-        yield
-        peak = tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
-    assert peak < limit, f"{peak} bytes"
-
-
-@pytest.mark.parametrize("how", READINGS)
-@pytest.mark.parametrize("native", [True, False])
-@pytest.mark.parametrize("length", [101, 65536, 1 << 32, 1 << 62, (1 << 63) - 1])
-def test_a_message_is_too_big_by_its_header(how: str, native: bool, length: int) -> None:
-    codec = FrameCodec(max_message=100, native=native)
-    header = raw(FIN | TEXT, announce=length)
-    with peak_below(SLACK):
-        assert read(codec, header, how) == [(FAILED, (1009, "message too big"))]
-    assert codec.feed(b"x" * 200) == [(FAILED, (1009, "message too big"))]
-
-
-@pytest.mark.parametrize("native", [True, False])
-def test_the_limit_itself_is_allowed(native: bool) -> None:
-    codec = FrameCodec(max_message=126, native=native)
-    fragments = raw(BINARY, b"x" * 100) + raw(FIN | CONT, b"y" * 26)
-    assert codec.feed(raw(FIN | TEXT, b"x" * 126)) == [(TEXT, "x" * 126)]
-    assert codec.feed(fragments) == [(BINARY, b"x" * 100 + b"y" * 26)]
-
-
-@pytest.mark.parametrize("how", READINGS)
-def test_fragments_are_too_big_by_their_headers(how: str) -> None:
-    stream = raw(BINARY, b"x" * 100) + raw(CONT, b"") + raw(FIN | CONT, announce=27)
-    codec = FrameCodec(max_message=126)
-    assert read(codec, stream, how) == [(FAILED, (1009, "message too big"))]
-
-
-@pytest.mark.parametrize("length", [1 << 32, 1 << 62, (1 << 63) - 1])
-@pytest.mark.parametrize("native", [True, False])
-@pytest.mark.parametrize("opcode", [TEXT, BINARY])
-def test_no_memory_for_what_is_only_announced(length: int, native: bool, opcode: int) -> None:
-    codec = FrameCodec(native=native)
-    with peak_below(SLACK):
-        assert codec.feed(raw(FIN | opcode, b"x" * 1000, announce=length)) == []
-        assert codec.in_message and 1000 <= codec.pinned <= 2048
-    del codec
-
-
-@pytest.mark.parametrize("fragment", [b"", b"x"])
-@pytest.mark.parametrize("limits", [{"max_message": 64 * KIB}, {"max_fragments": 2048}])
-def test_fragments_are_counted(fragment: bytes, limits: dict[str, int]) -> None:
-    codec = FrameCodec(**limits)
-    allowed = 2048  # 1024, and 64 KiB / 64
-    events = codec.feed(raw(BINARY, fragment) + raw(CONT, fragment) * (allowed - 1))
-    assert events == []
-    assert 64 * allowed <= codec.pinned <= 66 * allowed
-    assert codec.feed(raw(CONT, fragment)) == [(FAILED, (1009, "too many fragments"))]
-    assert codec.pinned == 0
-
-
-def test_fragments_are_counted_for_each_message() -> None:
-    codec = FrameCodec(max_fragments=3)
-    message = raw(BINARY, b"a") + raw(CONT, b"b") + raw(FIN | CONT, b"c")
-    single = raw(FIN | BINARY, b"d")
-    assert len(codec.feed((message + single) * 5)) == 10
-
-
-@pytest.mark.parametrize("opcode", [TEXT, BINARY])
-@pytest.mark.parametrize("fragments", [1, 7])
-@pytest.mark.parametrize("context", [b"", b"before"])
-def test_compression_bomb(opcode: int, fragments: int, context: bytes) -> None:
-    compressor = zlib.compressobj(wbits=-15)
-    start = raw(FIN | BINARY | RSV1, deflated(context, compressor))
-    packed = deflated(bytes(64 * MIB), compressor)
-    assert len(packed) < 70 * KIB
-    pieces = cut(packed, range(0, len(packed), len(packed) // fragments + 1))
-    stream = b"".join(
-        raw((CONT if i else opcode | RSV1) | (FIN if i == len(pieces) - 1 else 0), piece)
-        for i, piece in enumerate(pieces)
-    )
-    codec = FrameCodec(max_message=MIB, deflate=negotiated())
-    codec.feed(start)
-    with peak_below(2 * MIB):
-        assert codec.feed(stream) == [(FAILED, (1009, "message too big"))]
-
-
-@pytest.mark.parametrize("limit", [1, 1000, 20 * KIB, 300 * KIB])
-def test_compression_bomb_against_a_small_limit(limit: int) -> None:
-    stream = raw(FIN | BINARY | RSV1, deflated(bytes(limit + 1)))
-    allowed = raw(FIN | BINARY | RSV1, deflated(bytes(limit)))
-    codec = FrameCodec(max_message=limit, deflate=negotiated())
-    with peak_below(2 * limit + SLACK):
-        assert codec.feed(allowed) == [(BINARY, bytes(limit))]
-        assert codec.feed(stream) == [(FAILED, (1009, "message too big"))]
-
-
-def test_the_bound_on_a_compressed_frame_leaves_room_for_deflate() -> None:
-    noise = os.urandom(100 * KIB)
-    packed = deflated(noise)
-    assert len(packed) > len(noise)
-    bound = 100 * KIB + KIB + 64
-    codec = FrameCodec(max_message=100 * KIB, deflate=negotiated())
-    assert codec.feed(raw(FIN | BINARY | RSV1, packed)) == [(BINARY, noise)]
-    assert codec.feed(raw(FIN | BINARY | RSV1, announce=bound)) == []
-    codec = FrameCodec(max_message=100 * KIB, deflate=negotiated())
-    assert codec.feed(raw(FIN | BINARY | RSV1, announce=bound + 1)) == [
-        (FAILED, (1009, "message too big"))
-    ]
-
-
-@pytest.mark.parametrize("opcode", [TEXT, BINARY])
-@pytest.mark.parametrize("fragmented", [False, True])
-def test_a_big_message_in_small_reads(opcode: int, fragmented: bool) -> None:
-    payload = b"0123456789abcdef" * (64 * KIB)
-    half = len(payload) // 2
-    frames = (
-        raw(opcode, payload[:half], key=None) + raw(FIN | CONT, payload[half:], key=None)
-        if fragmented
-        else raw(FIN | opcode, payload, key=None)
-    )
-    codec = FrameCodec(client=True, max_message=MIB)
-    with peak_below(2 * MIB):
-        for at in range(0, len(frames) - 1, 4001):
-            assert codec.feed(frames[at : min(at + 4001, len(frames) - 1)]) == []
-            arrived = min(at + 4001, len(frames) - 1)
-            assert arrived - 20 <= codec.pinned <= min(1.5 * arrived, MIB) + 1024
-        event = codec.feed(frames[-1:])
-    assert event == [(opcode, payload.decode() if opcode == TEXT else payload)]
-    assert (codec.pinned, codec.in_message) == (0, False)
-
-
-def test_pinned_tells_the_memory_that_is_held() -> None:
-    codec = FrameCodec(max_message=MIB)
-    frame = raw(FIN | BINARY, b"x" * (900 * KIB), key=KEY)[: 700 * KIB]
-    window = raw(FIN | PING, b"1") + raw(FIN | BINARY, b"x" * 300_000)
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        codec.feed(frame)
-        now, _ = tracemalloc.get_traced_memory()
-        assert abs(now - before - codec.pinned) < 4 * KIB
-    finally:
-        tracemalloc.stop()
-    held = FrameCodec()
-    assert held.feed(window, stop_after=1) == [(PING, b"1")]
-    assert len(window) - 7 <= held.pinned <= len(window)
-    held.feed(b"")
-    assert held.pinned == 0
-
-
-def test_the_payload_is_let_go_of() -> None:
-    """After NEED_MORE the codec has no share in a message."""
-    codec = FrameCodec()
-    stream = raw(FIN | BINARY, b"x" * MIB, key=None)
-    client = FrameCodec(client=True)
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        assert len(client.feed(stream)) == 1
-        assert tracemalloc.get_traced_memory()[0] - before < 4 * KIB
-    finally:
-        tracemalloc.stop()
-    assert codec.pinned == 0
-
-
-# -- holding
-
-
-def test_held_bytes_come_before_new_ones() -> None:
-    codec = FrameCodec()
-    words = [b"%d" % i for i in range(20)]
-    frames = [raw(FIN | BINARY, word) for word in words]
-    events = codec.feed(b"".join(frames[:9]), stop_after=2)
-    events += codec.feed(b"".join(frames[9:15])[:-3], stop_after=4)
-    events += codec.feed(b"".join(frames[9:15])[-3:], stop_after=0)
-    assert len(events) == 6
-    events += codec.feed(b"".join(frames[15:]))
-    assert events == [(BINARY, word) for word in words]
-
-
-def test_holding_copies_in_proportion_to_what_is_read() -> None:
-    """A held window that is read frame by frame is not copied for each of them."""
-    frame = raw(FIN | BINARY, b"x" * 26)
-    codec = FrameCodec()
-    codec.feed(frame * 4096, stop_after=1)
-    sizes = set()
-    for _ in range(4095):
-        assert len(codec.feed(b"", stop_after=1)) == 1
-        sizes.add(codec.pinned)
-    assert len(sizes) < 20 and 0 in sizes
-
-
-@pytest.mark.parametrize(
-    ("stream", "unfinished"),
-    [
-        (b"", False),
-        (b"\x81", True),
-        (b"\x81\x85", True),
-        (raw(FIN | TEXT, b"hi"), False),
-        (raw(FIN | TEXT, b"hi")[:-1], True),
-        (raw(FIN | PING, b"hi")[:-1], True),
-        (raw(TEXT, b"hi"), True),
-        (raw(TEXT, b""), True),
-        (raw(TEXT, b"hi") + raw(FIN | PING), True),
-        (raw(TEXT, b"hi") + raw(FIN | CONT), False),
-        (raw(TEXT, b"hi") + raw(FIN | CLOSE), False),
-    ],
-)
-def test_in_message(stream: bytes, unfinished: bool) -> None:
-    for how in READINGS:
-        codec = FrameCodec()
-        read(codec, stream, how)
-        assert codec.in_message is unfinished
