@@ -18,6 +18,8 @@ DIRECTIVES = {
     "language_level": 3,
     "binding": True,
     "embedsignature": False,
+    "auto_pickle": False,
+    "autotestdict": False,
     "boundscheck": DEBUG,
     "wraparound": False,
     "nonecheck": DEBUG,
@@ -50,7 +52,5 @@ setup(
         extensions(),
         build_dir="build/cython",  # C files stay out of the tree and of the sdist
         compiler_directives=DIRECTIVES,
-        compile_time_env=None,
-        nthreads=0,
     )
 )
