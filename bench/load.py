@@ -170,6 +170,11 @@ class Load:
         """Exchange windows for so long, or until every connection rests."""
         self._check(self._pump.serve(self._state, int(seconds * 1e9)))
 
+    @property
+    def waiting(self) -> int:
+        """How many connections wait for an answer."""
+        return int(self._state.waiting)
+
     def measured(self) -> tuple[int, list[int]]:
         """Tell how many messages were answered since `start`, and the counts of latencies."""
         return self._state.windows_done * self.work.in_flight, list(self._latencies)
@@ -178,9 +183,9 @@ class Load:
         """Send no more, wait for the answers under way, close all connections in order."""
         self._state.windows_left = 0
         self.serve(self.work.patience)
-        if self._state.waiting:
+        if self.waiting:
             raise MissingReply(
-                f"{self._state.waiting} of {len(self._sockets)} connections still wait for an "
+                f"{self.waiting} of {len(self._sockets)} connections still wait for an "
                 f"answer after {self.work.patience} s"
             )
         for sock in self._sockets:
@@ -202,9 +207,17 @@ class Load:
         if fault == pump.FAILED:
             raise OSError(self._state.error, os.strerror(self._state.error))
         got = self._scratch.raw[: self._state.scratch_size]
+        raise WrongReply(
+            f"connection {number}: got {got[:80]!r}, expected {self._expected(number)}"
+        )
+
+    def _expected(self, number: int) -> str:
+        """Show what a connection still waits for."""
         connection = self._connections[number]
-        expected = self._windows[number][connection.turn].reply[connection.got :]
-        raise WrongReply(f"connection {number}: got {got[:80]!r}, expected {expected[:80]!r}")
+        if not connection.busy:
+            return "nothing"
+        reply = self._windows[number][connection.turn].reply
+        return repr(reply[connection.got :][:80])
 
 
 def say_goodbye(sock: socket.socket, work: Workload) -> None:

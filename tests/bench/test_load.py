@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,19 +18,20 @@ from wsproto.events import AcceptConnection, CloseConnection, Request, TextMessa
 from bench import load, pump, wire
 from bench.load import Workload
 
-Answer = Callable[[int, str], Sequence[str]]
+Reply = str | bytes  # a text message, or bytes as they are
+Answer = Callable[[int, str], Iterable[Reply]]
 
 
 class HangUp(Exception):
     """Raised by an answer: the server closes TCP."""
 
 
-def echo(number: int, text: str) -> Sequence[str]:
+def echo(number: int, text: str) -> Iterable[Reply]:
     """Answer a connection's n-th message as it should be."""
     return [text]
 
 
-def at(wanted: int, wrong: Callable[[str], Sequence[str]]) -> Answer:
+def at(wanted: int, wrong: Callable[[str], Iterable[Reply]]) -> Answer:
     """Echo, but answer a connection's message of that number wrongly."""
     return lambda number, text: wrong(text) if number == wanted else [text]
 
@@ -83,8 +84,12 @@ class Server:
                         number += 1
                         self.messages.append(text)
                         for reply in self.answer(number, text):
-                            self._write(sock, connection.send(TextMessage(reply)))
+                            self._write(sock, self._encoded(connection, reply))
                         text = ""
+
+    @staticmethod
+    def _encoded(connection: WSConnection, reply: Reply) -> bytes:
+        return reply if isinstance(reply, bytes) else connection.send(TextMessage(reply))
 
     def _write(self, sock: socket.socket, data: bytes) -> None:
         for start in range(0, len(data), self.at_a_time):
@@ -98,19 +103,25 @@ def work(**changes: float) -> Workload:
 
 
 @contextlib.contextmanager
-def one_shot(reply: bytes) -> Iterator[int]:
-    """Answer the handshake of one connection with these bytes."""
+def one_shot(reply: bytes, then: bytes = b"") -> Iterator[int]:
+    """Answer the handshake of one connection with these bytes, and what comes then with those."""
 
     def talk() -> None:
         sock = listener.accept()[0]
-        with sock:
+        with sock, contextlib.suppress(ConnectionError):
             sock.recv(65536)
             sock.sendall(reply)
+            if then and sock.recv(1):
+                sock.sendall(then)
+                judged.wait(5)  # closing with unread bytes would throw the answer away
 
+    judged = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         thread = threading.Thread(target=talk, daemon=True)
         thread.start()
         yield listener.getsockname()[1]
+        judged.set()
         thread.join()
 
 
@@ -149,6 +160,12 @@ def test_the_warm_up_is_not_counted() -> None:
         result = load.run(server.port, work(warmup=5.0))
     assert result.messages == 120
     assert len(server.messages) == 240
+
+
+def test_windows_in_flight_when_the_warm_up_ends_are_not_disturbed() -> None:
+    with Server() as server:
+        result = load.run(server.port, work(warmup=0.05, seconds=0.05, max_messages=10**9))
+    assert 0 < result.messages < len(server.messages)
 
 
 def test_a_window_larger_than_the_socket_takes_is_sent_in_parts() -> None:
@@ -223,6 +240,51 @@ def test_a_reply_for_another_connection_is_found() -> None:
 def test_a_reply_too_many_is_found(number: int) -> None:
     with Server(at(number, lambda text: [text, text])) as server, pytest.raises(load.WrongReply):
         load.run(server.port, work())
+
+
+@pytest.mark.parametrize("number", [1, 40])
+def test_a_byte_too_many_is_found(number: int) -> None:
+    with (
+        Server(at(number, lambda text: [text, b"\0"])) as server,
+        pytest.raises(load.WrongReply),
+    ):
+        load.run(server.port, work(in_flight=1))
+
+
+def test_bytes_for_a_connection_that_rests_are_found() -> None:
+    first = threading.Lock()
+    rests, both_sent = threading.Event(), threading.Event()
+
+    def answer(number: int, text: str) -> Iterator[Reply]:
+        if first.acquire(blocking=False):
+            yield text
+            rests.wait(5)
+            yield wire.server_frame(wire.TEXT, text.encode())[:10]
+            both_sent.set()
+        else:
+            both_sent.wait(5)  # the load generator still waits for this connection
+            yield text
+
+    with Server(answer) as server:
+        two = load.Load(server.port, work(connections=2, in_flight=1, max_messages=2, patience=5))
+        two.start()
+        while two.waiting > 1:
+            two.serve(0.01)
+        rests.set()
+        with pytest.raises(load.WrongReply, match="expected nothing"):
+            two.finish()
+        two.abort()
+
+
+def test_an_answer_before_its_request_is_whole_is_found() -> None:
+    head = b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: %s\r\n\r\n"
+    one = work(connections=1, in_flight=16, size=400_000, patience=5.0)
+    first = wire.windows(0, one.in_flight, one.size, raw=False)[1].reply
+    with (
+        one_shot(head % wire.accept_token(load.KEY), then=first) as port,
+        pytest.raises(load.WrongReply),
+    ):
+        load.run(port, one)
 
 
 @pytest.mark.parametrize("number", [1, 40])
