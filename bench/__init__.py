@@ -1,0 +1,1 @@
+"""Measurements of wsrelay against rivals. See README.md in this folder."""

@@ -1,0 +1,5 @@
+"""The servers that are measured, one script each.
+
+A script takes no arguments, listens on a free loopback port and, when it is ready, prints one line:
+the port, then what exactly it is (name and version). `bench.compare` ends it by its PID.
+"""
