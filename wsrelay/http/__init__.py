@@ -1,1 +1,58 @@
+"""HTTP/1.1 on h11: the protocol class, requests and responses, routers, handshake checks.
 
+It knows no relay and no process: a middleware returns an `Upgrade`, and the protocol class hands
+the connection over to what is in it.
+"""
+
+from .chain import Handler, Middleware, SyncHandler
+from .errors import HandshakeError, HTTPError
+from .handshake import (
+    Offer,
+    Opening,
+    OriginPolicy,
+    check_opening,
+    choose_subprotocol,
+    negotiate_deflate,
+)
+from .headers import Headers, MutableHeaders, QueryParams
+from .limits import Limits, Timeouts
+from .protocol import HTTPProtocol
+from .request import Request
+from .response import JSONResponse, PlainTextResponse, Response, error_response, to_response
+from .router import Dispatcher, Router
+from .routes import Route, RouteConflict
+from .server import ServerState
+from .upgrade import Upgrade, UpgradeTarget
+
+__all__ = [
+    "Dispatcher",
+    "HTTPError",
+    "HTTPProtocol",
+    "Handler",
+    "HandshakeError",
+    "Headers",
+    "JSONResponse",
+    "Limits",
+    "Middleware",
+    "MutableHeaders",
+    "Offer",
+    "Opening",
+    "OriginPolicy",
+    "PlainTextResponse",
+    "QueryParams",
+    "Request",
+    "Response",
+    "Route",
+    "RouteConflict",
+    "Router",
+    "ServerState",
+    "SyncHandler",
+    "Timeouts",
+    "Upgrade",
+    "UpgradeTarget",
+    "check_opening",
+    "choose_subprotocol",
+    "error_response",
+    "negotiate_deflate",
+    "to_response",
+]

@@ -1,0 +1,149 @@
+"""Handlers and middleware, composed once into one call that never raises.
+
+Each composed call exists twice: as a coroutine function, and, where the endpoint is an ordinary
+function and every middleware has a synchronous twin, as an ordinary one, which spares the task.
+"""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from .errors import HTTPError
+from .logs import escape, logger
+from .request import Request
+from .response import PlainTextResponse, Response, error_response, to_response
+
+__all__ = ["Chain", "Handler", "Middleware", "SyncHandler", "failure_response"]
+
+Handler = Callable[[Request], Awaitable[Response]]
+SyncHandler = Callable[[Request], Response]
+Middleware = Callable[[Request, Handler], Awaitable[Response]]
+"""`async def m(request, call_next) -> Response`.
+
+A middleware that awaits nothing but `call_next` may have an attribute `call_sync`, its synchronous
+twin: `(request, call_next) -> Response`, where `call_next` is synchronous too.
+"""
+
+_ORDERS = (KeyboardInterrupt, SystemExit, GeneratorExit)
+
+
+class Chain:
+    """One composed call.
+
+    Attributes:
+        run: the coroutine function; it raises nothing but cancellation.
+        run_sync: the ordinary function, or None.
+    """
+
+    __slots__ = ("run", "run_sync")
+
+    def __init__(self, run: Handler, run_sync: SyncHandler | None) -> None:
+        self.run = run
+        self.run_sync = run_sync
+
+    @classmethod
+    def of_endpoint(cls, endpoint: Callable[..., Any]) -> "Chain":
+        """Wrap a function of the request, whatever it returns; see `to_response`."""
+        if _is_async(endpoint):
+            return cls(_guard(_awaiting(endpoint)), None)
+        return cls(_guard(_awaiting(endpoint)), _guard_sync(_calling(endpoint)))
+
+    def wrapped(self, middleware: Sequence[Middleware]) -> "Chain":
+        """Put middleware around it, the first one outermost."""
+        if not middleware:
+            return self
+        run, run_sync = self.run, self.run_sync
+        for layer in reversed(middleware):
+            run = _around(layer, run)
+            twin = getattr(layer, "call_sync", None)
+            run_sync = _around_sync(twin, run_sync) if twin and run_sync else None
+        return Chain(_guard(run), _guard_sync(run_sync) if run_sync else None)
+
+
+def failure_response(request: Request, error: BaseException) -> Response:
+    """The response that an exception of a handler or middleware stands for.
+
+    An `HTTPError` knows its own; any other exception is logged with the request line, and the
+    client learns no more than `500 Internal Server Error`.
+    """
+    if isinstance(error, HTTPError):
+        return error_response(error)
+    logger.error("%s %s failed", escape(request.method), escape(request.target), exc_info=error)
+    response = PlainTextResponse("Internal Server Error", 500)
+    response.exception = error
+    return response
+
+
+def _is_async(endpoint: Callable[..., Any]) -> bool:
+    function = inspect.unwrap(endpoint)
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - asks for its kind, not whether it is there
+    )
+
+
+def _awaiting(endpoint: Callable[..., Any]) -> Handler:
+    async def call(request: Request) -> Response:
+        value = endpoint(request)
+        if inspect.isawaitable(value):
+            value = await value
+        return to_response(value)
+
+    return call
+
+
+def _calling(endpoint: Callable[..., Any]) -> SyncHandler:
+    def call(request: Request) -> Response:
+        value = endpoint(request)
+        if inspect.iscoroutine(value):
+            value.close()
+            raise TypeError(f"{endpoint!r} returned a coroutine: declare it `async def`")
+        return to_response(value)
+
+    return call
+
+
+def _around(layer: Middleware, call_next: Handler) -> Handler:
+    async def call(request: Request) -> Response:
+        return await layer(request, call_next)
+
+    return call
+
+
+def _around_sync(
+    twin: Callable[[Request, SyncHandler], Response], call_next: SyncHandler
+) -> SyncHandler:
+    def call(request: Request) -> Response:
+        return twin(request, call_next)
+
+    return call
+
+
+def _guard(call: Handler) -> Handler:
+    async def guarded(request: Request) -> Response:
+        try:
+            return _checked(await call(request))
+        except (asyncio.CancelledError, *_ORDERS):
+            raise
+        except BaseException as error:  # `wsrelay.exit()` in a handler is one that is no Exception
+            return failure_response(request, error)
+
+    return guarded
+
+
+def _guard_sync(call: SyncHandler) -> SyncHandler:
+    def guarded(request: Request) -> Response:
+        try:
+            return _checked(call(request))
+        except _ORDERS:
+            raise
+        except BaseException as error:
+            return failure_response(request, error)
+
+    return guarded
+
+
+def _checked(response: Any) -> Response:
+    if not isinstance(response, Response):
+        raise TypeError(f"a middleware returns a Response, not {type(response).__name__}")
+    return response

@@ -1,0 +1,65 @@
+"""One request in the hands of a connection, and the helpers around it."""
+
+import asyncio
+import contextvars
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+from .body import RequestBody
+from .head import Head
+from .logs import logger
+from .request import Client, Request
+from .upgrade import Upgrade
+
+__all__ = ["Exchange", "abandon", "client_of", "start_task"]
+
+
+class Exchange:
+    """A request in hand."""
+
+    __slots__ = ("body", "continued", "head", "request", "responded", "task")
+
+    def __init__(self, head: Head, request: Request, body: RequestBody | None) -> None:
+        self.head = head
+        self.request = request
+        self.body = body
+        self.task: asyncio.Task[None] | None = None
+        self.responded = False
+        self.continued = False
+
+    @property
+    def body_failed(self) -> bool:
+        return self.body is not None and self.body.error is not None
+
+    @property
+    def awaits_continue(self) -> bool:
+        return (
+            self.body is not None
+            and self.body.pending
+            and self.head.expects_continue
+            and not self.continued
+        )
+
+
+def start_task(
+    loop: asyncio.AbstractEventLoop,
+    coroutine: Coroutine[Any, Any, None],
+    context: contextvars.Context,
+) -> asyncio.Task[None]:
+    if sys.version_info >= (3, 12):  # an answer that waits for nothing then costs no loop turn
+        return asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)
+    return loop.create_task(coroutine, context=context)
+
+
+def client_of(transport: asyncio.BaseTransport) -> Client | None:
+    peer = transport.get_extra_info("peername")
+    # Of IPv6 it has four parts; of a Unix socket it is a text, or nothing.
+    return (peer[0], peer[1]) if isinstance(peer, tuple) else None
+
+
+def abandon(upgrade: Upgrade) -> None:
+    try:
+        upgrade.abandon()
+    except Exception as error:
+        logger.error("An abandoned handshake could not be cleaned up", exc_info=error)

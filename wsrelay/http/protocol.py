@@ -1,0 +1,482 @@
+"""The connection of one HTTP/1.1 client, until it ends or becomes a WebSocket.
+
+The bytes of a head pass `head.py` and then h11, which parses them; responses leave as joined
+bytes. One request is served at a time, in the order of arrival.
+"""
+
+import asyncio
+import contextvars
+import enum
+import math
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from .body import ChunkedReader, LengthReader, RequestBody
+from .chain import failure_response
+from .errors import HTTPError
+from .exchange import Exchange, abandon, client_of, start_task
+from .head import Head, HeadReader
+from .limits import Limits, Timeouts
+from .logs import logger
+from .request import Client, Request
+from .response import Response, error_response
+from .server import ServerState
+from .upgrade import Upgrade
+from .writer import CONTINUE, encode_response, says_close
+
+__all__ = ["HTTPProtocol", "RequestHandler"]
+
+RequestHandler = Callable[[Request], Awaitable[Response]]
+"""A `Dispatcher`, or any such function. An attribute `dispatch_sync` of it is tried first."""
+
+# Read ahead while a handler runs; beyond it TCP holds the client back.
+BUFFERED_BYTES = 64 * 1024
+# Requests of one client served in one go; the other connections have their turn then.
+PIPELINED_AT_ONCE = 16
+# What a client that does not read its response must take in each idle period.
+READ_PACE = 64 * 1024
+# What a client may still send while it is to read its last response.
+LINGER_BYTES = 4 * 1024 * 1024
+
+
+class Phase(enum.Enum):
+    """Where a connection stands; it moves down, and from BUSY back to HEAD."""
+
+    HEAD = enum.auto()
+    """Between requests, or in the head of one."""
+    BUSY = enum.auto()
+    """From the end of a head to the end of its response and its body."""
+    LINGER = enum.auto()
+    """The last response is out; what comes in is dropped until the client closes."""
+    GONE = enum.auto()
+    """Closed, or handed over to a WebSocket."""
+
+
+class HTTPProtocol(asyncio.Protocol):
+    """The asyncio protocol of one connection.
+
+    Args:
+        handler: see `RequestHandler`.
+        server: the state shared by the server's connections.
+        limits, timeouts: what one client may cost.
+        context: copied for each request; the handler runs in the copy. None: that of the caller.
+    """
+
+    __slots__ = (
+        "_advance_due",
+        "_buffer",
+        "_client",
+        "_context",
+        "_dispatch_sync",
+        "_eof",
+        "_exchange",
+        "_handler",
+        "_head_begun",
+        "_heads",
+        "_limits",
+        "_lingered",
+        "_loop",
+        "_paced_since",
+        "_phase",
+        "_read_paused",
+        "_server",
+        "_timeouts",
+        "_transport",
+        "_unsent",
+        "_write_paused",
+        "deadline",
+    )
+
+    _transport: asyncio.Transport
+    _loop: asyncio.AbstractEventLoop
+
+    def __init__(
+        self,
+        handler: RequestHandler,
+        server: ServerState,
+        limits: Limits | None = None,
+        timeouts: Timeouts | None = None,
+        context: contextvars.Context | None = None,
+    ) -> None:
+        self._handler = handler
+        self._dispatch_sync: Callable[[Request], Response | None] | None = getattr(
+            handler, "dispatch_sync", None
+        )
+        self._server = server
+        self._limits = limits if limits is not None else Limits()
+        self._timeouts = timeouts if timeouts is not None else Timeouts()
+        self._context = context
+        self._client: Client | None = None
+        self._buffer = bytearray()
+        self._heads = HeadReader(self._limits)
+        self._head_begun = True
+        self._phase = Phase.HEAD
+        self._exchange: Exchange | None = None
+        self._eof = False
+        self._advance_due = False
+        self._read_paused = False
+        self._write_paused = False
+        self._unsent = 0
+        self._paced_since = 0.0
+        self._lingered = 0
+        self.deadline = math.inf
+
+    # --- asyncio's callbacks ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; the head of the first request is due from now on."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._loop = asyncio.get_running_loop()
+        self._client = client_of(transport)
+        self._server.opened(self)
+        self.deadline = self._server.clock() + self._timeouts.header
+        limit = self._limits.connections
+        if limit and self._server.open_connections > limit:
+            self._refuse(HTTPError(503, headers={"Retry-After": "1"}))
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes and do what they allow."""
+        if self._phase is Phase.LINGER:
+            self._drop(len(data))
+            return
+        self._buffer += data
+        self._advance()
+
+    def eof_received(self) -> bool:
+        """The client sends no more; it still gets its answers.
+
+        Returns:
+            Whether the transport stays open for them.
+        """
+        self._eof = True
+        exchange = self._exchange
+        if self._phase is Phase.HEAD:
+            self._advance()
+        elif exchange is not None:
+            self._cut_short(HTTPError(400, "The body is incomplete"))
+            if exchange.responded or exchange.request.is_handshake:
+                return False
+        # Without half-close (TLS) the transport closes whatever is returned, and warns of True.
+        return (
+            self._phase in (Phase.HEAD, Phase.BUSY)
+            and not self._transport.is_closing()
+            and self._transport.can_write_eof()
+        )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone: a handshake's handler is cancelled, another one runs on."""
+        exchange = self._exchange
+        self._cut_short(HTTPError(400, "The body is incomplete"))
+        self._leave()
+        if exchange is not None and exchange.task is not None and exchange.request.is_handshake:
+            exchange.task.cancel()
+
+    def pause_writing(self) -> None:
+        """The client reads too slowly: no further request is read until it catches up."""
+        self._write_paused = True
+        self._pace()
+
+    def resume_writing(self) -> None:
+        """The client caught up."""
+        self._write_paused = False
+        if self._phase is Phase.HEAD:
+            self._await_request()
+            self._advance()
+
+    # --- what the server asks (TrackedConnection) ---
+
+    def expire(self, now: float) -> None:
+        """Act on a deadline that is over; called by `ServerState.sweep`."""
+        self.deadline = math.inf
+        if self._phase is Phase.LINGER or self._write_paused:
+            self._check_pace(now)
+        elif self._exchange is not None:
+            self._cut_short(HTTPError(408))
+            if self._exchange.responded:
+                self._linger()
+        elif self._buffer:
+            self._refuse(HTTPError(408))
+        else:
+            self._close()
+
+    def close_if_idle(self) -> None:
+        """Close, unless a request is on its way in or out."""
+        if self._phase is Phase.HEAD and not self._buffer and not self._write_paused:
+            self._close()
+
+    def abort(self) -> None:
+        """Close at once, whatever is unsent."""
+        self._transport.abort()
+
+    # --- reading ---
+
+    def _advance(self) -> None:
+        """Serve what is complete in the buffer, a few requests at a time."""
+        for _ in range(PIPELINED_AT_ONCE):
+            if not self._step():
+                break
+        else:
+            if not self._advance_due:
+                self._advance_due = True
+                self._loop.call_soon(self._advance_later)
+        self._regulate()
+
+    def _advance_later(self) -> None:
+        self._advance_due = False
+        self._advance()
+
+    def _step(self) -> bool:
+        """Read one head, or some of a body; False when there is nothing more to do now."""
+        if self._phase is Phase.HEAD:
+            return not self._write_paused and self._read_head()
+        exchange = self._exchange
+        if exchange is not None and exchange.body is not None and exchange.body.pending:
+            exchange.body.feed(self._buffer)
+            if not exchange.body.pending:
+                self._body_ended(exchange)
+                return True
+        return False
+
+    def _read_head(self) -> bool:
+        try:
+            head = self._heads.take(self._buffer)
+            if head is None:
+                self._await_head()
+                return False
+            self._begin(head)
+        except HTTPError as error:
+            self._refuse(error)
+        return True
+
+    def _await_head(self) -> None:
+        if self._eof:
+            self._close()
+        elif self._buffer and not self._head_begun:
+            # Set once: a trickle of bytes does not extend it.
+            self._head_begun = True
+            self.deadline = self._server.clock() + self._timeouts.header
+
+    def _await_request(self) -> None:
+        """Between requests: the next one may take its time to begin, but not to end."""
+        self._phase = Phase.HEAD
+        self._exchange = None
+        self._head_begun = bool(self._buffer)
+        limit = self._timeouts.header if self._head_begun else self._timeouts.idle
+        self.deadline = self._server.clock() + limit
+        if self._write_paused:
+            self._pace()
+
+    def _body_ended(self, exchange: Exchange) -> None:
+        self.deadline = math.inf
+        if exchange.responded:
+            if exchange.body_failed:
+                self._linger()
+            else:
+                self._await_request()
+
+    def _cut_short(self, error: HTTPError) -> None:
+        exchange = self._exchange
+        if exchange is not None and exchange.body is not None and exchange.body.pending:
+            exchange.body.fail(error)
+
+    def _regulate(self) -> None:
+        """Let TCP hold the client back while there is enough to do, or it does not read."""
+        if self._phase is Phase.GONE or self._transport.is_closing():
+            return
+        pause = self._phase is not Phase.LINGER and (
+            self._write_paused or len(self._buffer) > BUFFERED_BYTES
+        )
+        if pause is not self._read_paused:
+            self._read_paused = pause
+            if pause:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    # --- one request ---
+
+    def _begin(self, head: Head) -> None:
+        self._phase = Phase.BUSY
+        self.deadline = math.inf
+        self._server.requests += 1
+        body = self._open_body(head)
+        request = Request(
+            head.method,
+            head.target,
+            head.headers,
+            body=b"" if body is None else body,
+            scheme=self._server.scheme,
+            http_version=head.http_version,
+            client=self._client,
+            server=self._server,
+        )
+        exchange = self._exchange = Exchange(head, request, body)
+        if body is not None:
+            body.feed(self._buffer)
+        self._run(exchange)
+
+    def _open_body(self, head: Head) -> RequestBody | None:
+        length = head.content_length
+        if length == 0:
+            return None
+        if length is not None and length > self._limits.body:
+            raise HTTPError(413)
+        if not head.expects_continue:
+            self.deadline = self._server.clock() + self._timeouts.read
+        reader = ChunkedReader(self._limits.body) if length is None else LengthReader(length)
+        return RequestBody(reader, self._body_awaited)
+
+    def _body_awaited(self) -> None:
+        """A handler waits for the body: now the client may send it (RFC 9110 10.1.1)."""
+        exchange = self._exchange
+        if exchange is not None and exchange.head.expects_continue and not exchange.continued:
+            exchange.continued = True
+            self.deadline = self._server.clock() + self._timeouts.read
+            self._transport.write(CONTINUE)
+
+    def _run(self, exchange: Exchange) -> None:
+        """Call the handler: inline where it can be, else in a task."""
+        own = self._context
+        context = own.copy() if own is not None else contextvars.copy_context()
+        if self._dispatch_sync is not None:
+            try:
+                response = context.run(self._dispatch_sync, exchange.request)
+            except Exception as error:
+                response = failure_response(exchange.request, error)
+            if response is not None:
+                self._answer(exchange, response)
+                return
+        task = start_task(self._loop, self._serve(exchange), context)
+        exchange.task = task
+        self._server.track(task)
+
+    async def _serve(self, exchange: Exchange) -> None:
+        try:
+            response = await self._handler(exchange.request)
+        except asyncio.CancelledError:
+            self._answer(exchange, error_response(HTTPError(503)))
+            raise
+        except Exception as error:
+            response = failure_response(exchange.request, error)
+        self._answer(exchange, response)
+        if exchange.task is not None:  # else it ended before it was a task: `_advance` runs
+            self._advance()
+
+    def _answer(self, exchange: Exchange, response: Response) -> None:
+        if self._exchange is not exchange or self._transport.is_closing():
+            if isinstance(response, Upgrade):
+                abandon(response)
+            return
+        if isinstance(response, Upgrade):
+            self._switch(exchange, response)
+            return
+        close = self._closes_after(exchange, response)
+        head_only = exchange.request.method == "HEAD"
+        common = self._server.common_headers()
+        try:
+            data = encode_response(response, common, head=head_only, close=close)
+        except Exception as error:
+            failure = failure_response(exchange.request, error)
+            data = encode_response(failure, common, head=head_only, close=close)
+        self._transport.write(data)
+        exchange.responded = True
+        if close:
+            self._linger()
+        elif exchange.body is None or not exchange.body.pending:
+            self._await_request()
+
+    def _closes_after(self, exchange: Exchange, response: Response) -> bool:
+        return (
+            not exchange.head.keep_alive
+            or self._server.draining
+            or exchange.request.is_handshake
+            or (self._eof and not self._buffer)
+            or exchange.body_failed
+            # The client waits for 100 and gets the final answer: whether the body comes is open.
+            or exchange.awaits_continue
+            or says_close(response)
+        )
+
+    def _switch(self, exchange: Exchange, upgrade: Upgrade) -> None:
+        """Hand the connection over; the bytes behind the handshake go with it."""
+        request = exchange.request
+        try:
+            if exchange.body is not None or not request.is_handshake or self._eof:
+                raise ValueError("an Upgrade answers a handshake without a body")
+            head = upgrade.head()
+        except Exception as error:
+            abandon(upgrade)
+            self._answer(exchange, failure_response(request, error))
+            return
+        transport = self._transport
+        transport.write(head)
+        trailing = bytes(self._buffer)
+        self._server.upgrades += 1
+        self._leave()
+        transport.set_protocol(cast(asyncio.BaseProtocol, upgrade.connection))
+        try:
+            upgrade.connection.start(transport, trailing)
+        except Exception as error:
+            logger.error("A WebSocket could not be started", exc_info=error)
+            transport.abort()
+        if self._read_paused and not transport.is_closing():
+            transport.resume_reading()
+
+    # --- ends ---
+
+    def _refuse(self, error: HTTPError) -> None:
+        """Answer what is no request, or none that is served, and end."""
+        common = self._server.common_headers()
+        self._transport.write(encode_response(error_response(error), common, close=True))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close so that the client can read its response: a close with bytes unread would reset
+        the connection, and take away what is under way."""
+        if self._eof or not self._transport.can_write_eof():
+            self._close()
+            return
+        self._end_phase()
+        self._regulate()
+        self._transport.write_eof()
+
+    def _close(self) -> None:
+        """Close once all is sent."""
+        self._end_phase()
+        self._transport.close()
+
+    def _end_phase(self) -> None:
+        self._phase = Phase.LINGER
+        self._exchange = None
+        self._buffer.clear()
+        self._pace()
+        self.deadline = self._paced_since + self._timeouts.linger
+
+    def _drop(self, count: int) -> None:
+        self._lingered += count
+        if self._lingered > LINGER_BYTES:
+            self._transport.abort()
+
+    def _pace(self) -> None:
+        """From now on the client is to read what is unsent."""
+        self._unsent = self._transport.get_write_buffer_size()
+        self._paced_since = self._server.clock()
+        self.deadline = self._paced_since + self._timeouts.idle
+
+    def _check_pace(self, now: float) -> None:
+        unsent = self._transport.get_write_buffer_size()
+        period_over = now - self._paced_since >= self._timeouts.idle
+        if unsent == 0 or (period_over and self._unsent - unsent < READ_PACE):
+            self._transport.abort()
+        elif period_over:
+            self._pace()
+        else:
+            self.deadline = now + self._timeouts.linger
+
+    def _leave(self) -> None:
+        if self._phase is not Phase.GONE:
+            self._phase = Phase.GONE
+            self.deadline = math.inf
+            self._exchange = None
+            self._buffer.clear()
+            self._server.closed(self)

@@ -1,0 +1,279 @@
+"""Routers, as users declare them, and the dispatcher that serves them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from .chain import Chain, Middleware
+from .errors import HTTPError
+from .request import Request
+from .response import Response, error_response
+from .routes import Endpoint, Route, RouteConflict, RouteTree, parse_prefix, split_path
+
+__all__ = ["Dispatcher", "Resolution", "Router"]
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+class Router:
+    """Routes under a common prefix, with the middleware around them.
+
+    Args:
+        prefix: path in front of each route; a trailing `/` of it is dropped.
+        middleware: around every request under the prefix, 404 and 405 included; the first one is
+            outermost. See `Middleware`.
+        post_middleware: around the endpoint, after the match; sees `path_params`.
+
+    Raises:
+        ValueError: the prefix is malformed.
+    """
+
+    def __init__(
+        self,
+        prefix: str = "",
+        middleware: Sequence[Middleware] = (),
+        post_middleware: Sequence[Middleware] = (),
+    ) -> None:
+        self.prefix = parse_prefix(prefix)
+        self.middleware = tuple(middleware)
+        self.post_middleware = tuple(post_middleware)
+        self.routes: list[Route] = []
+        self._tree: RouteTree[Route] = RouteTree()
+
+    def add(self, method: str, path: str, endpoint: Endpoint) -> Route:
+        """Add a route.
+
+        Args:
+            method: `GET` also serves HEAD.
+            path: template behind the prefix; may be empty where there is a prefix.
+            endpoint: function of the request, synchronous (runs inline) or asynchronous.
+
+        Raises:
+            RouteConflict: a route like it is there; the message names both.
+            ValueError: method or path are malformed.
+        """
+        route = Route(method, self.prefix + path, endpoint)
+        other = self._tree.add(route, route)
+        if other is not route:
+            raise RouteConflict(f"{route} can't be told from {other}")
+        self.routes.append(route)
+        return route
+
+    def route(self, path: str, methods: Iterable[str] = ("GET",)) -> Callable[[F], F]:
+        """Decorator that adds a route for each method and returns the function unchanged."""
+
+        def decorate(endpoint: F) -> F:
+            for method in methods:
+                self.add(method, path, endpoint)
+            return endpoint
+
+        return decorate
+
+    def get(self, path: str) -> Callable[[F], F]:
+        """Decorator for GET (and HEAD)."""
+        return self.route(path, ("GET",))
+
+    def head(self, path: str) -> Callable[[F], F]:
+        """Decorator for HEAD alone."""
+        return self.route(path, ("HEAD",))
+
+    def post(self, path: str) -> Callable[[F], F]:
+        """Decorator for POST."""
+        return self.route(path, ("POST",))
+
+    def put(self, path: str) -> Callable[[F], F]:
+        """Decorator for PUT."""
+        return self.route(path, ("PUT",))
+
+    def patch(self, path: str) -> Callable[[F], F]:
+        """Decorator for PATCH."""
+        return self.route(path, ("PATCH",))
+
+    def delete(self, path: str) -> Callable[[F], F]:
+        """Decorator for DELETE."""
+        return self.route(path, ("DELETE",))
+
+    def options(self, path: str) -> Callable[[F], F]:
+        """Decorator for OPTIONS, in place of the automatic answer."""
+        return self.route(path, ("OPTIONS",))
+
+
+class Resolution:
+    """What a request resolves to: a route with its parameters, or a refusal; and its chain."""
+
+    __slots__ = ("bound", "chain", "params", "refusal")
+
+    def __init__(
+        self,
+        chain: Chain,
+        bound: "_Bound | None" = None,
+        params: dict[str, str] | None = None,
+        refusal: Callable[[], Response] | None = None,
+    ) -> None:
+        self.chain = chain
+        self.bound = bound
+        self.params = params or {}
+        self.refusal = refusal
+
+
+class _Bound:
+    """A route inside its chains; `outer` is that of the whole router."""
+
+    __slots__ = ("inner", "outer", "route")
+
+    def __init__(self, route: Route, inner: Chain, outer: Chain) -> None:
+        self.route = route
+        self.inner = inner
+        self.outer = outer
+
+
+class Dispatcher:
+    """Turns a request into a response by the routers it was made from.
+
+    The router with the longest prefix, counted in whole segments, serves a path; of several with
+    that same prefix, the one that has the route. Chains are composed here, once: routes added to
+    a router later are not seen.
+
+    Args:
+        routers: see `Router`.
+
+    Raises:
+        RouteConflict: two routes can't be told apart, or one hides behind another router's
+            prefix; the message names both.
+    """
+
+    def __init__(self, routers: Iterable[Router]) -> None:
+        self._mounts: dict[tuple[str, ...], _Mount] = {}
+        everything = Chain(self._serve, self._serve_sync)
+        for router in routers:
+            key = tuple(router.prefix[1:].split("/")) if router.prefix else ()
+            outer = everything.wrapped(router.middleware)
+            self._mounts.setdefault(key, _Mount(outer)).add(router, outer)
+        self._deepest = max(map(len, self._mounts), default=0)
+        self._nowhere = _Mount(everything)
+        self._refuse_hidden_routes()
+
+    async def __call__(self, request: Request) -> Response:
+        """Serve a request; raises nothing but cancellation.
+
+        404, 405 with `Allow`, and the automatic answer to OPTIONS are responses like others.
+        """
+        try:
+            resolution = self._resolved(request)
+        except HTTPError as error:
+            return error_response(error)
+        return await resolution.chain.run(request)
+
+    def dispatch_sync(self, request: Request) -> Response | None:
+        """Serve a request at once, if nothing on its way is a coroutine.
+
+        Returns:
+            The response; None where the request needs `await dispatcher(request)`. No middleware
+            and no endpoint has run then.
+        """
+        try:
+            resolution = self._resolved(request)
+        except HTTPError as error:
+            return error_response(error)
+        inner = resolution.bound.inner if resolution.bound is not None else None
+        if resolution.chain.run_sync is None or (inner is not None and inner.run_sync is None):
+            return None
+        return resolution.chain.run_sync(request)
+
+    async def _serve(self, request: Request) -> Response:
+        bound, refusal = self._enter(request)
+        return await bound.inner.run(request) if bound is not None else refusal()
+
+    def _serve_sync(self, request: Request) -> Response:
+        bound, refusal = self._enter(request)
+        if bound is None:
+            return refusal()
+        assert bound.inner.run_sync is not None
+        return bound.inner.run_sync(request)
+
+    def _enter(self, request: Request) -> tuple[_Bound | None, Callable[[], Response]]:
+        resolution = self._resolved(request)
+        if resolution.bound is not None:
+            request.route = resolution.bound.route
+            request.path_params = resolution.params
+        return resolution.bound, resolution.refusal or _not_found
+
+    def _resolved(self, request: Request) -> Resolution:
+        # Kept on the request: a middleware may pass on another request than it got.
+        if request._resolution is None:
+            request._resolution = self._resolve(request)
+        return request._resolution
+
+    def _resolve(self, request: Request) -> Resolution:
+        if request.target == b"*":
+            methods = {route.method for mount in self._mounts.values() for route in mount.routes}
+            return Resolution(self._nowhere.outer, refusal=_no_method("OPTIONS", methods))
+        segments = split_path(request.raw_path)
+        return self._mount_of(segments).resolve(request.method, segments)
+
+    def _mount_of(self, segments: list[str]) -> "_Mount":
+        for length in range(min(self._deepest, len(segments)), -1, -1):
+            mount = self._mounts.get(tuple(segments[:length]))
+            if mount is not None:
+                return mount
+        return self._nowhere
+
+    def _refuse_hidden_routes(self) -> None:
+        for key, mount in self._mounts.items():
+            for route in mount.routes:
+                literals = [segment.literal for segment in route.segments]
+                for other in self._mounts:
+                    if len(other) > len(key) and tuple(literals[: len(other)]) == other:
+                        prefix = "/" + "/".join(other)
+                        raise RouteConflict(f"{route} is hidden by the router with prefix {prefix}")
+
+
+class _Mount:
+    """All routes under one prefix; `outer` serves what none of them does."""
+
+    __slots__ = ("_tree", "outer", "routes")
+
+    def __init__(self, outer: Chain) -> None:
+        self.outer = outer
+        self.routes: list[Route] = []
+        self._tree: RouteTree[_Bound] = RouteTree()
+
+    def add(self, router: Router, outer: Chain) -> None:
+        for route in router.routes:
+            inner = Chain.of_endpoint(route.endpoint).wrapped(router.post_middleware)
+            bound = _Bound(route, inner, outer)
+            other = self._tree.add(route, bound)
+            if other is not bound:
+                raise RouteConflict(f"{route} can't be told from {other.route}")
+            self.routes.append(route)
+
+    def resolve(self, method: str, segments: list[str]) -> Resolution:
+        """The most specific route that has the method; else 405, 204 or 404."""
+        allowed: dict[str, _Bound] = {}
+        for methods, values in self._tree.find(segments):
+            bound = methods.get(method) or (methods.get("GET") if method == "HEAD" else None)
+            if bound is not None:
+                params = dict(zip(bound.route.names, values, strict=True))
+                return Resolution(bound.outer, bound, params)
+            allowed = {**methods, **allowed}
+        if not allowed:
+            return Resolution(self.outer, refusal=_not_found)
+        outer = next(iter(allowed.values())).outer
+        return Resolution(outer, refusal=_no_method(method, allowed))
+
+
+def _not_found() -> Response:
+    return error_response(HTTPError(404))
+
+
+def _no_method(method: str, allowed: Iterable[str]) -> Callable[[], Response]:
+    names = {*allowed, "OPTIONS"}
+    if "GET" in names:
+        names.add("HEAD")
+    allow = {"Allow": ", ".join(sorted(names))}
+
+    def refuse() -> Response:
+        if method == "OPTIONS":
+            return Response(status_code=204, headers=allow)
+        return error_response(HTTPError(405, headers=allow))
+
+    return refuse

@@ -1,0 +1,74 @@
+"""Responses as bytes, built in one join (RFC 9112 4 to 6)."""
+
+from .errors import reason_phrase
+from .headers import list_tokens
+from .response import Response
+
+__all__ = ["CONTINUE", "encode_response", "says_close"]
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+# The framing of a response is the writer's own affair.
+_OWNED = frozenset((b"connection", b"content-length", b"keep-alive", b"transfer-encoding"))
+# Statuses without content; of these only 304 may tell a length (RFC 9110 8.6).
+_EMPTY = frozenset((204, 304))
+
+_status_lines: dict[int, bytes] = {}
+
+
+def says_close(response: Response) -> bool:
+    """Whether the handler itself wants the connection to end after its response."""
+    return b"close" in list_tokens(response.headers.values_of(b"connection"))
+
+
+def encode_response(
+    response: Response, common: bytes, *, head: bool = False, close: bool = False
+) -> bytes:
+    """Encode a response with its framing.
+
+    Args:
+        response: any but an `Upgrade`.
+        common: header lines of every response (`Date`, `Server`), each with its line end.
+        head: the request was a HEAD: the headers of a GET without its body (RFC 9110 9.3.2).
+        close: the connection ends after this response.
+
+    Raises:
+        ValueError: the status is none that a final response may have.
+    """
+    status = response.status_code
+    parts = [_status_line(status), common]
+    connection: list[bytes] = []
+    for name, value in response.headers.raw:
+        lowered = name.lower()
+        if lowered not in _OWNED:
+            parts += (name, b": ", value, b"\r\n")
+        elif lowered == b"connection":
+            connection.append(value)
+    if connection or close:
+        parts.append(_connection_line(connection, close))
+    if status not in _EMPTY:
+        parts.append(b"Content-Length: %d\r\n\r\n" % len(response.body))
+        if not head:
+            parts.append(response.body)
+    else:
+        parts.append(b"\r\n")
+    return b"".join(parts)
+
+
+def _status_line(status: int) -> bytes:
+    line = _status_lines.get(status)
+    if line is None:
+        if not 200 <= status <= 599:
+            raise ValueError(f"a response can't have the status {status}")
+        line = f"HTTP/1.1 {status:d} {reason_phrase(status)}\r\n".encode("ascii")
+        _status_lines[status] = line
+    return line
+
+
+def _connection_line(values: list[bytes], close: bool) -> bytes:
+    # Whether the connection is kept is not the handler's: of its tokens only this one goes out.
+    tokens = list_tokens(values)
+    kept = [b"Upgrade"] if b"upgrade" in tokens else []
+    if close:
+        kept.append(b"close")
+    return b"Connection: %b\r\n" % b", ".join(kept) if kept else b""
