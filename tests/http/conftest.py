@@ -1,6 +1,8 @@
 """Runs coroutines on stock asyncio and on uvloop, and servers on real sockets."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -64,6 +66,12 @@ class Client:
         except ConnectionError:
             return b""
 
+    def reset(self) -> None:
+        """Go away with a TCP reset."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
     async def close(self) -> None:
         self.writer.close()
         try:
@@ -113,6 +121,11 @@ class Server:
         client = await self.connect()
         await client.send(data, how)
         return await client.response()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Let the loop turn until a condition holds; `run` limits the time."""
+        while not condition():  # noqa: ASYNC110 - it turns the loop, it does not wait
+            await asyncio.sleep(0)
 
     async def pass_time(self, seconds: float) -> None:
         """Move the clock and let the server notice."""
