@@ -16,7 +16,14 @@ __all__ = ["Exchange", "abandon", "client_of", "start_task"]
 
 
 class Exchange:
-    """A request in hand."""
+    """A request in hand.
+
+    Attributes:
+        head, request, body: what was read; no body: None.
+        task: the handler's; None while it runs inline, or has not left its first step.
+        responded: the response is written.
+        continued: `100 Continue` is written.
+    """
 
     __slots__ = ("body", "continued", "head", "request", "responded", "task")
 
@@ -30,10 +37,12 @@ class Exchange:
 
     @property
     def body_failed(self) -> bool:
+        """Whether the body will never be complete."""
         return self.body is not None and self.body.error is not None
 
     @property
     def awaits_continue(self) -> bool:
+        """Whether the client holds its body back and was not told to send it."""
         return (
             self.body is not None
             and self.body.pending
@@ -47,18 +56,21 @@ def start_task(
     coroutine: Coroutine[Any, Any, None],
     context: contextvars.Context,
 ) -> asyncio.Task[None]:
+    """Run a handler in a context of its own; one that waits for nothing may be done already."""
     if sys.version_info >= (3, 12):  # an answer that waits for nothing then costs no loop turn
         return asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)
     return loop.create_task(coroutine, context=context)
 
 
 def client_of(transport: asyncio.BaseTransport) -> Client | None:
+    """Address and port of the peer; None on a Unix socket."""
     peer = transport.get_extra_info("peername")
     # Of IPv6 it has four parts; of a Unix socket it is a text, or nothing.
     return (peer[0], peer[1]) if isinstance(peer, tuple) else None
 
 
 def abandon(upgrade: Upgrade) -> None:
+    """Tell an `Upgrade` that there will be none."""
     try:
         upgrade.abandon()
     except Exception as error:

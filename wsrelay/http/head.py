@@ -218,7 +218,7 @@ def _body_length(http_version: str, index: dict[bytes, list[bytes]]) -> int | No
         return None
     if lengths is None:
         return 0
-    # A repeated one, even of the same value, may be refused (RFC 9110 8.6) and so is.
+    # Repeated ones of the same value are one by now, others h11 refused (RFC 9110 8.6).
     if len(lengths) != 1 or _LENGTH.fullmatch(lengths[0]) is None:
         raise HTTPError(400, "Malformed Content-Length")
     return int(lengths[0])

@@ -6,7 +6,6 @@ bytes. One request is served at a time, in the order of arrival.
 
 import asyncio
 import contextvars
-import enum
 import math
 from collections.abc import Awaitable, Callable
 from typing import cast
@@ -17,6 +16,7 @@ from .errors import HTTPError
 from .exchange import Exchange, abandon, client_of, start_task
 from .head import Head, HeadReader
 from .limits import Limits, Timeouts
+from .link import Link, Phase
 from .logs import logger
 from .request import Client, Request
 from .response import Response, error_response
@@ -29,30 +29,11 @@ __all__ = ["HTTPProtocol", "RequestHandler"]
 RequestHandler = Callable[[Request], Awaitable[Response]]
 """A `Dispatcher`, or any such function. An attribute `dispatch_sync` of it is tried first."""
 
-# Read ahead while a handler runs; beyond it TCP holds the client back.
-BUFFERED_BYTES = 64 * 1024
 # Requests of one client served in one go; the other connections have their turn then.
 PIPELINED_AT_ONCE = 16
-# What a client that does not read its response must take in each idle period.
-READ_PACE = 64 * 1024
-# What a client may still send while it is to read its last response.
-LINGER_BYTES = 4 * 1024 * 1024
 
 
-class Phase(enum.Enum):
-    """Where a connection stands; it moves down, and from BUSY back to HEAD."""
-
-    HEAD = enum.auto()
-    """Between requests, or in the head of one."""
-    BUSY = enum.auto()
-    """From the end of a head to the end of its response and its body."""
-    LINGER = enum.auto()
-    """The last response is out; what comes in is dropped until the client closes."""
-    GONE = enum.auto()
-    """Closed, or handed over to a WebSocket."""
-
-
-class HTTPProtocol(asyncio.Protocol):
+class HTTPProtocol(Link):
     """The asyncio protocol of one connection.
 
     Args:
@@ -64,30 +45,17 @@ class HTTPProtocol(asyncio.Protocol):
 
     __slots__ = (
         "_advance_due",
-        "_buffer",
         "_client",
         "_context",
         "_dispatch_sync",
-        "_eof",
         "_exchange",
         "_handler",
         "_head_begun",
         "_heads",
         "_limits",
-        "_lingered",
         "_loop",
-        "_paced_since",
-        "_phase",
-        "_read_paused",
-        "_server",
-        "_timeouts",
-        "_transport",
-        "_unsent",
-        "_write_paused",
-        "deadline",
     )
 
-    _transport: asyncio.Transport
     _loop: asyncio.AbstractEventLoop
 
     def __init__(
@@ -98,28 +66,18 @@ class HTTPProtocol(asyncio.Protocol):
         timeouts: Timeouts | None = None,
         context: contextvars.Context | None = None,
     ) -> None:
+        super().__init__(server, timeouts if timeouts is not None else Timeouts())
         self._handler = handler
         self._dispatch_sync: Callable[[Request], Response | None] | None = getattr(
             handler, "dispatch_sync", None
         )
-        self._server = server
         self._limits = limits if limits is not None else Limits()
-        self._timeouts = timeouts if timeouts is not None else Timeouts()
         self._context = context
         self._client: Client | None = None
-        self._buffer = bytearray()
         self._heads = HeadReader(self._limits)
         self._head_begun = True
-        self._phase = Phase.HEAD
         self._exchange: Exchange | None = None
-        self._eof = False
         self._advance_due = False
-        self._read_paused = False
-        self._write_paused = False
-        self._unsent = 0
-        self._paced_since = 0.0
-        self._lingered = 0
-        self.deadline = math.inf
 
     # --- asyncio's callbacks ---
 
@@ -171,42 +129,12 @@ class HTTPProtocol(asyncio.Protocol):
         if exchange is not None and exchange.task is not None and exchange.request.is_handshake:
             exchange.task.cancel()
 
-    def pause_writing(self) -> None:
-        """The client reads too slowly: no further request is read until it catches up."""
-        self._write_paused = True
-        self._pace()
-
     def resume_writing(self) -> None:
         """The client caught up."""
         self._write_paused = False
         if self._phase is Phase.HEAD:
             self._await_request()
             self._advance()
-
-    # --- what the server asks (TrackedConnection) ---
-
-    def expire(self, now: float) -> None:
-        """Act on a deadline that is over; called by `ServerState.sweep`."""
-        self.deadline = math.inf
-        if self._phase is Phase.LINGER or self._write_paused:
-            self._check_pace(now)
-        elif self._exchange is not None:
-            self._cut_short(HTTPError(408))
-            if self._exchange.responded:
-                self._linger()
-        elif self._buffer:
-            self._refuse(HTTPError(408))
-        else:
-            self._close()
-
-    def close_if_idle(self) -> None:
-        """Close, unless a request is on its way in or out."""
-        if self._phase is Phase.HEAD and not self._buffer and not self._write_paused:
-            self._close()
-
-    def abort(self) -> None:
-        """Close at once, whatever is unsent."""
-        self._transport.abort()
 
     # --- reading ---
 
@@ -279,19 +207,15 @@ class HTTPProtocol(asyncio.Protocol):
         if exchange is not None and exchange.body is not None and exchange.body.pending:
             exchange.body.fail(error)
 
-    def _regulate(self) -> None:
-        """Let TCP hold the client back while there is enough to do, or it does not read."""
-        if self._phase is Phase.GONE or self._transport.is_closing():
-            return
-        pause = self._phase is not Phase.LINGER and (
-            self._write_paused or len(self._buffer) > BUFFERED_BYTES
-        )
-        if pause is not self._read_paused:
-            self._read_paused = pause
-            if pause:
-                self._transport.pause_reading()
-            else:
-                self._transport.resume_reading()
+    def _overdue(self) -> None:
+        if self._exchange is not None:
+            self._cut_short(HTTPError(408))
+            if self._exchange.responded:
+                self._linger()
+        elif self._buffer:
+            self._refuse(HTTPError(408))
+        else:
+            self._close()
 
     # --- one request ---
 
@@ -430,53 +354,5 @@ class HTTPProtocol(asyncio.Protocol):
         self._transport.write(encode_response(error_response(error), common, close=True))
         self._linger()
 
-    def _linger(self) -> None:
-        """Close so that the client can read its response: a close with bytes unread would reset
-        the connection, and take away what is under way."""
-        if self._eof or not self._transport.can_write_eof():
-            self._close()
-            return
-        self._end_phase()
-        self._regulate()
-        self._transport.write_eof()
-
-    def _close(self) -> None:
-        """Close once all is sent."""
-        self._end_phase()
-        self._transport.close()
-
-    def _end_phase(self) -> None:
-        self._phase = Phase.LINGER
+    def _release(self) -> None:
         self._exchange = None
-        self._buffer.clear()
-        self._pace()
-        self.deadline = self._paced_since + self._timeouts.linger
-
-    def _drop(self, count: int) -> None:
-        self._lingered += count
-        if self._lingered > LINGER_BYTES:
-            self._transport.abort()
-
-    def _pace(self) -> None:
-        """From now on the client is to read what is unsent."""
-        self._unsent = self._transport.get_write_buffer_size()
-        self._paced_since = self._server.clock()
-        self.deadline = self._paced_since + self._timeouts.idle
-
-    def _check_pace(self, now: float) -> None:
-        unsent = self._transport.get_write_buffer_size()
-        period_over = now - self._paced_since >= self._timeouts.idle
-        if unsent == 0 or (period_over and self._unsent - unsent < READ_PACE):
-            self._transport.abort()
-        elif period_over:
-            self._pace()
-        else:
-            self.deadline = now + self._timeouts.linger
-
-    def _leave(self) -> None:
-        if self._phase is not Phase.GONE:
-            self._phase = Phase.GONE
-            self.deadline = math.inf
-            self._exchange = None
-            self._buffer.clear()
-            self._server.closed(self)

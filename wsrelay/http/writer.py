@@ -66,7 +66,7 @@ def _status_line(status: int) -> bytes:
 
 
 def _connection_line(values: list[bytes], close: bool) -> bytes:
-    # Of the handler's tokens `Upgrade` (of a 426) goes out; `close` it decides through `says_close`.
+    # Whether the connection is kept is not the handler's: of its tokens only this one goes out.
     tokens = list_tokens(values)
     kept = [b"Upgrade"] if b"upgrade" in tokens else []
     if close:

@@ -1,0 +1,321 @@
+"""Times, pauses and ends, with a clock that the test moves."""
+
+import asyncio
+
+from wsrelay.http import Limits, Response, Router, Timeouts
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+TIMES = Timeouts(header=10, read=30, idle=75, linger=2)
+
+
+def small():
+    router = Router()
+    router.get("/")(lambda request: "root")
+    router.post("/ignore")(lambda request: "ignored")
+
+    @router.post("/echo")
+    async def echo(request):
+        return Response(await request.body())
+
+    return router
+
+
+def test_a_client_that_says_nothing(run, serve):
+    async def main():
+        async with serve(small(), timeouts=TIMES) as server:
+            client = await server.connect()
+            await server.until(lambda: server.state.accepted == 1)
+            await server.pass_time(9.9)
+            assert server.state.connections
+            await server.pass_time(0.1)
+            assert await client.rest() == b""
+
+    run(main())
+
+
+def test_a_header_that_trickles_in(run, serve):
+    async def main():
+        async with serve(small(), timeouts=TIMES) as server:
+            client = await server.connect()
+            for byte in GET[:11]:
+                await client.send(bytes([byte]), "bytes")
+                await server.pass_time(0.9)
+            await server.pass_time(0.2)
+            answer = await client.response()
+            assert (answer.status, answer.headers["connection"]) == (408, "close")
+            assert await client.rest() == b""
+
+    run(main())
+
+
+def test_a_later_header_has_its_time_from_its_first_byte(run, serve):
+    async def main():
+        async with serve(small(), timeouts=TIMES) as server:
+            client = await server.connect()
+            await client.send(GET)
+            await client.response()
+            await server.pass_time(70)
+            await client.send(b"GET", "bytes")
+            await server.pass_time(9)
+            await client.send(b" / HT", "bytes")
+            assert server.state.connections
+            await server.pass_time(1)
+            assert (await client.response()).status == 408
+
+    run(main())
+
+
+def test_a_connection_that_is_kept_for_nothing(run, serve):
+    async def main():
+        async with serve(small(), timeouts=TIMES) as server:
+            client = await server.connect()
+            await client.send(GET)
+            await client.response()
+            await server.pass_time(74.9)
+            await client.send(GET)
+            await client.response()
+            await server.pass_time(74.9)
+            assert server.state.connections
+            await server.pass_time(0.1)
+            assert await client.rest() == b""
+
+    run(main())
+
+
+def test_a_body_that_trickles_in(run, serve):
+    async def main():
+        async with serve(small(), timeouts=TIMES) as server:
+            client = await server.connect()
+            await client.send(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\n")
+            await server.until(lambda: server.state.requests == 1)
+            for _ in range(3):
+                await client.send(b"x", "bytes")
+                await server.pass_time(9.9)
+            assert server.state.connections
+            await server.pass_time(0.4)
+            answer = await client.response()
+            assert (answer.status, answer.headers["connection"]) == (408, "close")
+
+    run(main())
+
+
+def test_a_body_that_nobody_awaits_and_that_does_not_come(run, serve):
+    async def main():
+        async with serve(small(), timeouts=TIMES) as server:
+            client = await server.connect()
+            await client.send(b"POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\n")
+            assert (await client.response()).body == b"ignored"
+            await server.pass_time(30)
+            assert await client.rest() == b""
+
+    run(main())
+
+
+def test_the_time_for_an_expected_body_begins_with_the_100(run, serve):
+    async def main():
+        proceed = asyncio.Event()
+
+        async def handler(request):
+            await proceed.wait()
+            return Response(await request.body())
+
+        async with serve(handler, timeouts=TIMES) as server:
+            client = await server.connect()
+            head = (
+                b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+            )
+            await client.send(head)
+            await server.until(lambda: server.state.requests == 1)
+            await server.pass_time(1000)
+            proceed.set()
+            assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+            await server.pass_time(29)
+            await client.send(b"ok")
+            assert (await client.response()).body == b"ok"
+
+    run(main())
+
+
+def test_a_handler_has_all_the_time(run, serve):
+    async def main():
+        finish = asyncio.Event()
+
+        async def handler(request):
+            await finish.wait()
+            return Response("late")
+
+        async with serve(handler, timeouts=TIMES) as server:
+            client = await server.connect()
+            await client.send(GET)
+            await server.until(lambda: server.state.requests == 1)
+            await server.pass_time(10_000)
+            finish.set()
+            assert (await client.response()).body == b"late"
+
+    run(main())
+
+
+def test_a_client_that_reads_its_error_but_does_not_close(run, serve):
+    async def main():
+        async with serve(small(), timeouts=TIMES) as server:
+            client = await server.connect()
+            await client.send(b"nonsense\r\n\r\n" + b"x" * 1000)
+            assert (await client.response()).status == 400
+            assert await client.rest() == b""
+            await client.send(b"more")
+            assert server.state.connections
+            await server.pass_time(2)
+            await server.until(lambda: not server.state.connections)
+
+    run(main())
+
+
+def test_a_client_that_never_stops_sending(run, serve):
+    async def main():
+        async with serve(small(), limits=Limits(body=10)) as server:
+            client = await server.connect()
+            await client.send(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n")
+            assert (await client.response()).status == 413
+            while server.state.connections:
+                client.writer.write(b"x" * 65536)
+                await client.settle()
+                await asyncio.sleep(0)
+
+    run(main())
+
+
+def big(request):
+    return Response(b"x" * 4_000_000)
+
+
+def test_a_client_that_pipelines_and_never_reads(run, serve):
+    async def main():
+        served = []
+
+        async def handler(request):
+            served.append(1)
+            return big(request)
+
+        async with serve(handler, timeouts=TIMES) as server:
+            client = await server.connect()
+            client.writer.transport.pause_reading()
+            client.writer.write(GET * 1000)
+            await server.until(lambda: bool(served))
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert len(served) < 10
+            (connection,) = server.state.connections
+            await server.pass_time(74.9)
+            assert connection in server.state.connections
+            await server.pass_time(0.1)
+            await server.until(lambda: not server.state.connections)
+
+    run(main())
+
+
+def test_a_client_that_reads_slowly_is_served_to_the_end(run, serve):
+    async def main():
+        async with serve(_slow_reader_app(), timeouts=TIMES) as server:
+            client = await server.connect()
+            client.writer.write(GET * 2)
+            total = 0
+            while total < 2 * 4_000_000:
+                total += len(await client.reader.readexactly(400_000))
+                await server.pass_time(10)  # the kernel tells of its progress in large steps
+            assert server.state.requests == 2
+
+    run(main())
+
+
+def test_a_last_response_is_read_slowly(run, serve):
+    async def main():
+        async with serve(_slow_reader_app(), timeouts=TIMES) as server:
+            client = await server.connect()
+            client.writer.write(GET.replace(b"1.1", b"1.0"))
+            total = len(await client.reader.readexactly(400_000))
+            while piece := await client.reader.read(400_000):
+                total += len(piece)
+                await server.pass_time(3)
+            assert total > 4_000_000
+
+    run(main())
+
+
+def test_a_last_response_that_is_not_read(run, serve):
+    async def main():
+        async with serve(_slow_reader_app(), timeouts=TIMES) as server:
+            client = await server.connect()
+            client.writer.transport.pause_reading()
+            client.writer.write(GET.replace(b"1.1", b"1.0"))
+            await server.until(lambda: server.state.requests == 1)
+            for _ in range(40):
+                await server.pass_time(2)
+            await server.until(lambda: not server.state.connections)
+
+    run(main())
+
+
+def _slow_reader_app():
+    router = Router()
+    router.get("/")(big)
+    return router
+
+
+def test_reading_ahead_is_bounded_while_a_handler_runs(run, serve):
+    async def main():
+        finish = asyncio.Event()
+
+        async def handler(request):
+            await finish.wait()
+            return Response("x")
+
+        async with serve(handler) as server:
+            client = await server.connect()
+            client.writer.write(GET * 400_000)
+            await server.until(lambda: server.state.requests == 1)
+            (connection,) = server.state.connections
+            for _ in range(200):
+                await asyncio.sleep(0)
+            assert len(connection._buffer) < 400_000
+            finish.set()
+            for _ in range(100):
+                await client.response()
+            client.reset()
+
+    run(main())
+
+
+def test_one_pipelining_client_leaves_the_others_their_turn(run, serve):
+    async def main():
+        order = []
+        router = Router()
+        router.get("/{who}")(lambda request: order.append(request.path_params["who"]))
+        async with serve(router) as server:
+            flood, other = await server.connect(), await server.connect()
+            flood.writer.write(GET.replace(b"/ ", b"/flood ") * 2000)
+            other.writer.write(GET.replace(b"/ ", b"/other "))
+            await other.response()
+            assert order.index("other") < 1500
+
+    run(main())
+
+
+def test_too_many_connections(run, serve):
+    async def main():
+        async with serve(small(), limits=Limits(connections=2)) as server:
+            first, second = await server.connect(), await server.connect()
+            await server.until(lambda: server.state.accepted == 2)
+            third = await server.connect()
+            answer = await third.response()
+            assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+            assert await third.rest() == b""
+            await third.close()
+            await first.close()
+            await server.until(lambda: len(server.state.connections) == 1)
+            fourth = await server.connect()
+            await fourth.send(GET)
+            assert (await fourth.response()).status == 200
+            await second.send(GET)
+            assert (await second.response()).status == 200
+
+    run(main())

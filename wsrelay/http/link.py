@@ -1,0 +1,167 @@
+"""The transport side of an HTTP connection: buffers, pauses, pace and the ways to end.
+
+It knows no HTTP. `protocol.py` puts requests and responses on top.
+"""
+
+import asyncio
+import enum
+import math
+
+from .limits import Timeouts
+from .server import ServerState
+
+__all__ = ["Link", "Phase"]
+
+# Read ahead while a handler runs; beyond it TCP holds the client back.
+BUFFERED_BYTES = 64 * 1024
+# What a client that does not read its response must take in each idle period.
+READ_PACE = 64 * 1024
+# What a client may still send while it is to read its last response.
+LINGER_BYTES = 4 * 1024 * 1024
+
+
+class Phase(enum.Enum):
+    """Where a connection stands; it moves down, and from BUSY back to HEAD."""
+
+    HEAD = enum.auto()
+    """Between requests, or in the head of one."""
+    BUSY = enum.auto()
+    """From the end of a head to the end of its response and its body."""
+    LINGER = enum.auto()
+    """All is written; what comes in is dropped until the client closes."""
+    GONE = enum.auto()
+    """Closed, or handed over to a WebSocket."""
+
+
+class Link(asyncio.Protocol):
+    """What one connection owns of its transport.
+
+    Attributes:
+        deadline: when `expire` is due, in seconds of the server's clock; `math.inf`: never.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_eof",
+        "_lingered",
+        "_paced_since",
+        "_phase",
+        "_read_paused",
+        "_server",
+        "_timeouts",
+        "_transport",
+        "_unsent",
+        "_write_paused",
+        "deadline",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(self, server: ServerState, timeouts: Timeouts) -> None:
+        self._server = server
+        self._timeouts = timeouts
+        self._buffer = bytearray()
+        self._phase = Phase.HEAD
+        self._eof = False
+        self._read_paused = False
+        self._write_paused = False
+        self._unsent = 0
+        self._paced_since = 0.0
+        self._lingered = 0
+        self.deadline = math.inf
+
+    def pause_writing(self) -> None:
+        """The client reads too slowly: no further request is read until it catches up."""
+        self._write_paused = True
+        self._pace()
+
+    def expire(self, now: float) -> None:
+        """Act on a deadline that is over; called by `ServerState.sweep`."""
+        self.deadline = math.inf
+        if self._phase is Phase.LINGER or self._write_paused:
+            self._check_pace(now)
+        else:
+            self._overdue()
+
+    def close_if_idle(self) -> None:
+        """Close, unless a request is on its way in or its response on its way out."""
+        if self._phase is Phase.HEAD and not self._buffer and not self._write_paused:
+            self._close()
+
+    def abort(self) -> None:
+        """Close at once, whatever is unsent."""
+        self._transport.abort()
+
+    def _overdue(self) -> None:
+        """The client took too long to send."""
+
+    def _release(self) -> None:
+        """Let go of the request in hand, if any."""
+
+    def _regulate(self) -> None:
+        """Let TCP hold the client back while there is enough to do, or it does not read."""
+        if self._phase is Phase.GONE or self._transport.is_closing():
+            return
+        pause = self._phase is not Phase.LINGER and (
+            self._write_paused or len(self._buffer) > BUFFERED_BYTES
+        )
+        if pause is not self._read_paused:
+            self._read_paused = pause
+            if pause:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    def _linger(self) -> None:
+        """Close so that the client can read its response: a close with bytes unread would reset
+        the connection, and take away what is under way."""
+        if self._eof or not self._transport.can_write_eof():
+            self._close()
+            return
+        self._end_phase()
+        self._regulate()
+        self._transport.write_eof()
+
+    def _close(self) -> None:
+        """Close once all is sent."""
+        self._end_phase()
+        self._transport.close()
+
+    def _end_phase(self) -> None:
+        self._phase = Phase.LINGER
+        self._release()
+        self._buffer.clear()
+        self._pace()
+        self.deadline = self._paced_since + self._timeouts.linger
+
+    def _drop(self, count: int) -> None:
+        """Account for bytes that nobody will read."""
+        self._lingered += count
+        if self._lingered > LINGER_BYTES:
+            self._transport.abort()
+
+    def _pace(self) -> None:
+        """From now on the client is to read what is unsent."""
+        self._unsent = self._transport.get_write_buffer_size()
+        self._paced_since = self._server.clock()
+        self.deadline = self._paced_since + self._timeouts.idle
+
+    def _check_pace(self, now: float) -> None:
+        """End a connection whose client neither reads nor closes."""
+        unsent = self._transport.get_write_buffer_size()
+        period_over = now - self._paced_since >= self._timeouts.idle
+        if unsent == 0 or (period_over and self._unsent - unsent < READ_PACE):
+            self._transport.abort()
+        elif period_over:
+            self._pace()
+        else:
+            self.deadline = now + self._timeouts.linger
+
+    def _leave(self) -> None:
+        """The connection is no longer this object's."""
+        if self._phase is not Phase.GONE:
+            self._phase = Phase.GONE
+            self.deadline = math.inf
+            self._release()
+            self._buffer.clear()
+            self._server.closed(self)
