@@ -33,6 +33,7 @@ class ServerState:
     One coarse timer serves the deadlines of all connections, and runs only while there are any.
 
     Args:
+        name: registry id of the service, which the PIDs of its connections begin with.
         scheme: `http` or `https`, as clients address the server.
         clock: seconds that only grow; a test brings its own and calls `sweep`.
         wall_clock: seconds since 1970, for `Date`.
@@ -51,11 +52,13 @@ class ServerState:
     def __init__(
         self,
         *,
+        name: str = "gateway",
         scheme: str = "http",
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         server_header: str | None = None,
     ) -> None:
+        self.name = name
         self.scheme = scheme
         self.clock = clock
         self.connections: set[TrackedConnection] = set()
