@@ -272,7 +272,7 @@ cdef class Connection(Process):
     # -- in: client -> process (asyncio.BufferedProtocol) --------------------------------------
 
     def get_buffer(self, sizehint):
-        return self.scheduler.read_buffer
+        return self.scheduler.read_view
 
     def buffer_updated(self, Py_ssize_t nbytes):
         self.read(<const unsigned char*>PyByteArray_AS_STRING(self.scheduler.read_buffer), nbytes)
