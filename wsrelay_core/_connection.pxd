@@ -51,9 +51,8 @@ cdef class Connection(Process):
     cdef str exit_reason
     cdef bint clean
     cdef readonly unsigned long long messages_in
-    cdef readonly unsigned long long messages_out
-    cdef readonly unsigned long long bytes_in
-    cdef readonly unsigned long long bytes_out
+    cdef unsigned long long accepted             # messages towards the client
+    cdef readonly unsigned long long bytes_in    # read from the wire since the 101
     cdef readonly unsigned long long malformed   # payloads that could not be sent
     cdef double ping_sent
     cdef unsigned int ping_serial

@@ -223,8 +223,7 @@ cdef class Connection(Process):
     cdef bint queue_frame(self, bytes frame) except -1:
         cdef int verdict = self.outbox.put(frame)
         if verdict == ACCEPTED:
-            self.messages_out += 1
-            self.bytes_out += PyBytes_GET_SIZE(frame)
+            self.accepted += 1
             if not self.dirty:
                 self.mark_dirty()
             return True
@@ -259,25 +258,19 @@ cdef class Connection(Process):
         It fails with NoProcess when the connection ends before.
         """
         cdef Py_ssize_t limit = max(1, self.outbox.limit // 2 if below is None else below)
-        self.outbox.flush()
-        self.outbox.measure()
-        if self.outbox.queued() < limit:
-            return None
         future = self.scheduler.loop.create_future()
-        if self.outbox.waiting is None:
-            self.outbox.waiting = []
-        self.outbox.waiting.append((limit, future))
-        return future
+        return None if self.outbox.below(limit, future) else future
 
     # -- in: client -> process (asyncio.BufferedProtocol) --------------------------------------
 
     def get_buffer(self, sizehint):
-        return self.scheduler.read_buffer
+        return self.scheduler.read_view
 
     def buffer_updated(self, Py_ssize_t nbytes):
         self.read(<const unsigned char*>PyByteArray_AS_STRING(self.scheduler.read_buffer), nbytes)
 
     cdef int read(self, const unsigned char* data, Py_ssize_t size) except -1:
+        self.bytes_in += size
         if self.state == CLOSED:
             return 0
         try:
@@ -325,7 +318,6 @@ cdef class Connection(Process):
             return 0
         size = str_size(data) if kind == TEXT else PyBytes_GET_SIZE(data)
         self.messages_in += 1
-        self.bytes_in += size
         self.deadlines.message(when)
         if not self.raw:
             payload = {CLIENT_PID: self.pid, TYPE: TEXT_NAME if kind == TEXT else BINARY_NAME,
@@ -455,8 +447,7 @@ cdef class Connection(Process):
         return 0
 
     def pause_writing(self):
-        self.outbox.paused = True
-        self.outbox.measure()
+        self.outbox.pause()
 
     def resume_writing(self):
         self.outbox.resume()
@@ -545,8 +536,7 @@ cdef class Connection(Process):
         self.lost = True
         self.network_end()
         self.transport = None
-        self.outbox.transport = None
-        self.outbox.write = None
+        self.outbox.close()
         if self.armed_tick:
             self.scheduler.timers.remove(self, self.armed_tick)
             self.armed_tick = 0
@@ -584,7 +574,7 @@ cdef class Connection(Process):
         record = self.record()
         self.leave(self.cause)
         self.unpin()
-        self.fail_drained()
+        self.outbox.fail_waiting(NoProcess(f"{self.pid} ended"))
         self.end(self.exit_reason, record, None)
         try:
             self.on_ended(record)
@@ -598,20 +588,13 @@ cdef class Connection(Process):
             "code": self.code, "reason": self.reason, "clean": self.clean, "cause": self.cause,
             "initiator": self.initiator, "uptime_ms": self.uptime_ms(),
             "messages_in": self.messages_in, "messages_out": self.messages_out,
-            "bytes_in": self.bytes_in, "bytes_out": self.bytes_out,
+            "bytes_in": self.bytes_in, "bytes_out": self.outbox.written,
             "queue_high_water": self.outbox.high_water, "last_rtt_ms": self.last_rtt_ms,
         }
 
     def uptime_ms(self) -> int:
         """Milliseconds since the 101."""
         return int((self.scheduler.now() - self.opened) * 1000) if self.opened else 0
-
-    def fail_drained(self) -> None:
-        """Nobody needs to wait for this queue any more."""
-        waiting, self.outbox.waiting = self.outbox.waiting, None
-        for _, future in waiting or ():
-            if not future.done():
-                future.set_exception(NoProcess(f"{self.pid} ended"))
 
     cdef int leave(self, str reason) except -1:
         """The last message from this client to its target."""
@@ -707,6 +690,11 @@ cdef class Connection(Process):
     def uptime(self) -> str:
         """The age of the connection as text; the relay gives it Go's form."""
         return f"{self.uptime_ms()}ms"
+
+    @property
+    def messages_out(self) -> int:
+        """Messages accepted for the client and not dropped again by `drop_oldest`."""
+        return self.accepted - self.outbox.withdrawn
 
     @property
     def target_pid(self):

@@ -19,25 +19,32 @@ cdef class Outbox:
     cdef object write                 # transport.write, bound once
     cdef list frames                  # whole frames not yet given to the transport
     cdef Py_ssize_t size              # what they cost, in bytes
+    cdef Py_ssize_t control           # the part of `size` that no policy may drop
     cdef Py_ssize_t backlog           # bytes that the transport could not write yet
     cdef readonly Py_ssize_t limit
     cdef int policy
     cdef readonly Py_ssize_t high_water
-    cdef readonly unsigned long long dropped
+    cdef readonly unsigned long long written    # bytes given to the transport
+    cdef readonly unsigned long long dropped    # frames, by the policy
+    cdef readonly unsigned long long withdrawn  # those of them that had been accepted
     cdef readonly bint paused         # the transport asked to wait
     cdef bytes pong                   # while paused only the newest one is kept
     cdef list waiting                 # (below, future) of `drained`, or None
 
-    cdef int start(self, object transport) except -1
-    cdef int put(self, bytes frame) except -1
-    cdef int put_control(self, bytes frame) except -1
-    cdef int put_pong(self, bytes frame) except -1
+    cpdef int start(self, object transport) except -1
+    cpdef int put(self, bytes frame) except -1
+    cpdef int put_control(self, bytes frame) except -1
+    cpdef int put_pong(self, bytes frame) except -1
     cdef int put_over(self, bytes frame, Py_ssize_t cost) except -1
     cdef int append(self, bytes frame, Py_ssize_t cost) except -1
     cdef bint drop_oldest(self, Py_ssize_t room) except -1
-    cdef int flush(self) except -1
-    cdef int write_out(self) except -1
+    cpdef int flush(self) except -1
+    cpdef int write_out(self) except -1
+    cpdef int pause(self) except -1
+    cpdef int resume(self) except -1
     cdef int measure(self) except -1
-    cdef int resume(self) except -1
+    cpdef object below(self, Py_ssize_t limit, object future)
     cdef int settle_waiting(self) except -1
-    cdef Py_ssize_t queued(self) noexcept
+    cpdef int fail_waiting(self, object error) except -1
+    cpdef int close(self) except -1
+    cpdef Py_ssize_t queued(self) noexcept

@@ -1,14 +1,17 @@
 """The bounded queue of frames towards one client.
 
-The transport's own buffer is kept empty (`high=0`): a flush is written at once, and what the kernel
-does not take makes the transport say `pause_writing`. From then on frames wait here, where whole
-ones can still be dropped, until the transport has written its backlog.
+The transport's own buffer is kept empty: a flush is written at once, and what the kernel does not
+take makes the transport say `pause_writing`. From then on frames wait here, where whole ones can
+still be dropped, until the transport has written its backlog.
 """
 
 cimport cython
 
 # What a queued frame costs beside its bytes: the object's header and its place in the list.
 cdef Py_ssize_t FRAME_COST = 64
+
+# The answers to a flood of pings in one read go out whenever this much is queued.
+cdef Py_ssize_t PONGS_AT_ONCE = 64 * 1024
 
 
 @cython.final
@@ -26,16 +29,21 @@ cdef class Outbox:
                        "drop_oldest": POLICY_DROP_OLDEST}[policy]
         self.frames = []
 
-    cdef int start(self, object transport) except -1:
+    cpdef int start(self, object transport) except -1:
+        """Write to this transport from now on; it may still hold what others wrote."""
         self.transport = transport
         self.write = transport.write
-        transport.set_write_buffer_limits(high=0)
+        # One byte, not none: at none asyncio's TLS pauses even while its buffer is empty.
+        transport.set_write_buffer_limits(high=1)
+        self.measure()
+        self.paused = self.backlog > 0
         return 0
 
-    cdef Py_ssize_t queued(self) noexcept:
+    cpdef Py_ssize_t queued(self) noexcept:
+        """Bytes that wait, here and in the transport."""
         return self.size + self.backlog
 
-    cdef int put(self, bytes frame) except -1:
+    cpdef int put(self, bytes frame) except -1:
         """Queue a data frame: ACCEPTED, DROPPED by the policy, or OVERFULL (policy `close`)."""
         cdef Py_ssize_t cost = len(frame) + FRAME_COST
         if self.size + self.backlog + cost <= self.limit:
@@ -66,7 +74,10 @@ cdef class Outbox:
     cdef bint drop_oldest(self, Py_ssize_t room) except -1:
         """Drop whole data frames, the oldest first, until `room` bytes fit; says if they do."""
         cdef Py_ssize_t index = 0
+        cdef Py_ssize_t fixed = self.backlog + self.control
         cdef bytes frame
+        if fixed and fixed + room > self.limit:
+            return False  # nor would it fit if all were dropped
         while index < len(self.frames) and self.queued() and self.queued() + room > self.limit:
             frame = self.frames[index]
             if frame[0] & 0x08:  # control frames (RFC 6455 5.5) stay
@@ -75,22 +86,27 @@ cdef class Outbox:
             del self.frames[index]
             self.size -= len(frame) + FRAME_COST
             self.dropped += 1
-        return self.queued() == 0 or self.queued() + room <= self.limit
+            self.withdrawn += 1
+        return True
 
-    cdef int put_control(self, bytes frame) except -1:
+    cpdef int put_control(self, bytes frame) except -1:
         """Queue a control frame; there are few, and each is small, so no limit asks for them."""
-        self.append(frame, len(frame) + FRAME_COST)
+        cdef Py_ssize_t cost = len(frame) + FRAME_COST
+        self.append(frame, cost)
+        self.control += cost
         return 0
 
-    cdef int put_pong(self, bytes frame) except -1:
+    cpdef int put_pong(self, bytes frame) except -1:
         """Queue an answer to a ping; while writing is paused only the newest is kept."""
+        if self.size > PONGS_AT_ONCE:
+            self.flush()
         if self.paused:
             self.pong = frame
         else:
             self.put_control(frame)
         return 0
 
-    cdef int flush(self) except -1:
+    cpdef int flush(self) except -1:
         """Give the transport what waits, unless it asked to wait."""
         if self.frames and not self.paused and self.transport is not None:
             self.write_out()
@@ -98,13 +114,17 @@ cdef class Outbox:
             self.settle_waiting()
         return 0
 
-    cdef int write_out(self) except -1:
+    cpdef int write_out(self) except -1:
+        """Give the transport what waits, even if it asked to wait."""
         cdef list frames = self.frames
+        cdef bytes data
         if not frames:
             return 0
         self.frames = []
-        self.size = 0
-        self.write(frames[0] if len(frames) == 1 else b"".join(frames))
+        self.size = self.control = 0
+        data = frames[0] if len(frames) == 1 else b"".join(frames)
+        self.written += len(data)
+        self.write(data)
         return 0
 
     cdef int measure(self) except -1:
@@ -112,7 +132,12 @@ cdef class Outbox:
         self.backlog = self.transport.get_write_buffer_size() if self.transport is not None else 0
         return 0
 
-    cdef int resume(self) except -1:
+    cpdef int pause(self) except -1:
+        """The transport asks to wait."""
+        self.paused = True
+        return self.measure()
+
+    cpdef int resume(self) except -1:
         """The transport has written its backlog."""
         self.paused = False
         self.backlog = 0
@@ -120,6 +145,17 @@ cdef class Outbox:
             pong, self.pong = self.pong, None
             self.put_control(pong)
         return self.flush()
+
+    cpdef object below(self, Py_ssize_t limit, object future):
+        """Resolve `future` when fewer than `limit` bytes are queued; True if that is so now."""
+        self.flush()
+        self.measure()
+        if self.queued() < limit:
+            return True
+        if self.waiting is None:
+            self.waiting = []
+        self.waiting.append((limit, future))
+        return False
 
     cdef int settle_waiting(self) except -1:
         """Wake who waits for the queue to be short enough."""
@@ -132,4 +168,19 @@ cdef class Outbox:
             else:
                 still.append((below, future))
         self.waiting = still or None
+        return 0
+
+    cpdef int fail_waiting(self, object error) except -1:
+        """Nobody needs to wait for this queue any more."""
+        waiting, self.waiting = self.waiting, None
+        for _, future in waiting or ():
+            if not future.done():
+                future.set_exception(error)
+        return 0
+
+    cpdef int close(self) except -1:
+        """The transport has ended."""
+        self.transport = self.write = self.pong = None
+        self.frames = []
+        self.size = self.control = self.backlog = 0
         return 0

@@ -135,6 +135,7 @@ cdef class Scheduler:
         self.unfinished = {}
         self.pinning = {}
         self.read_buffer = bytearray(READ_SIZE)
+        self.read_view = memoryview(self.read_buffer)
 
     def start(self) -> None:
         """Let processes start; the App becomes visible to code outside a process."""
