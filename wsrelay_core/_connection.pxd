@@ -31,6 +31,7 @@ cdef class Connection(Process):
     cdef Ref target_ref               # the monitor of the target, or None
     cdef readonly str topic
     cdef readonly object metadata
+    cdef dict template                # payload of a client message without data; None: not made
     cdef bint raw                     # payload of client messages is just the data
     cdef bint joined
 
@@ -70,6 +71,7 @@ cdef class Connection(Process):
     # in: client -> process
     cdef int read(self, const unsigned char* data, Py_ssize_t size) except -1
     cdef int read_frames(self) except -1
+    cdef dict envelope(self, str kind, object data)
     cdef int to_target(self, int kind, double when) except -1
     cdef int on_control(self, int kind, double when) except -1
     cdef int on_pong(self, double when) except -1

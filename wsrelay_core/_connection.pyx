@@ -107,6 +107,7 @@ cdef class Connection(Process):
         """Set topic, metadata and heartbeat interval (seconds, 0 is never)."""
         self.topic = topic
         self.metadata = metadata
+        self.template = None
         if heartbeat != self.deadlines.heartbeat:
             self.deadlines.set_heartbeat(heartbeat, self.scheduler.now())
             if self.opened:
@@ -320,10 +321,21 @@ cdef class Connection(Process):
         self.messages_in += 1
         self.deadlines.message(when)
         if not self.raw:
-            payload = {CLIENT_PID: self.pid, TYPE: TEXT_NAME if kind == TEXT else BINARY_NAME,
-                       DATA: data, METADATA: self.metadata}
+            payload = self.envelope(TEXT_NAME if kind == TEXT else BINARY_NAME, data)
         self.target.post(self.topic, payload, self.pid, size, True)
         return 0
+
+    cdef dict envelope(self, str kind, object data):
+        """The payload of a client message: a copy of a dict that has its keys is made at once."""
+        cdef dict payload
+        if self.template is None:
+            self.template = {CLIENT_PID: self.pid, TYPE: TEXT_NAME, DATA: None,
+                             METADATA: self.metadata}
+        payload = self.template.copy()
+        payload[DATA] = data
+        if kind is not TEXT_NAME:
+            payload[TYPE] = kind
+        return payload
 
     cdef int on_control(self, int kind, double when) except -1:
         if kind == PING:

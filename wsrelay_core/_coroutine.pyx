@@ -8,7 +8,7 @@ again is the task woken, and the proxy hands it what happened.
 
 import asyncio
 
-from asyncio import CancelledError, _enter_task, _leave_task, current_task
+from asyncio import CancelledError, current_task
 
 from wsrelay_core._errors import LinkFailed, ProcessExit
 from wsrelay_core._context import process_var, scheduler_var
@@ -23,6 +23,7 @@ from wsrelay_core._mailbox cimport Message, Meter, Waiter
 from wsrelay_core._pid cimport PID
 from wsrelay_core._process cimport Event, Host, Process, Ref, Result, Shared, new_event
 from wsrelay_core._scheduler cimport Scheduler
+from wsrelay_core._hint cimport enter_task, leave_task, set_hint
 from wsrelay_core._slots cimport (
     EAGER_TASKS, PYGEN_ERROR, PYGEN_NEXT, PYGEN_RETURN, Py_None, PyIter_Send, PyTypeObject,
     give_object, set_slots, stop_with, take_exception, take_object,
@@ -34,9 +35,6 @@ cdef double REFUSAL_PAUSE = 0.05
 cdef str NORMAL = "normal"
 cdef str ERROR = "error"
 cdef str CANCELLED = "cancelled"
-
-# The process whose coroutine is being stepped right now by its own task or by the scheduler.
-cdef CoroutineProcess stepping = None
 
 
 @cython.final
@@ -64,6 +62,7 @@ cdef class CoroutineProcess(Process):
             scheduler_var.set(self.scheduler)
         finally:
             PyContext_Exit(context)
+        self.context = context
         self.task = asyncio.Task(self, loop=self.scheduler.loop, name=self.pid, context=context)
 
     # -- mail ----------------------------------------------------------------------------------
@@ -179,7 +178,7 @@ cdef class CoroutineProcess(Process):
 
     cdef Waiter own_park(self):
         """The park of the process's own task, if that is what runs now."""
-        if stepping is not self:
+        if self.scheduler.stepping is not self:
             return None
         if EAGER_TASKS and current_task(self.scheduler.loop) is not self.task:
             return None  # a task that starts eagerly inside a step of this process
@@ -188,7 +187,7 @@ cdef class CoroutineProcess(Process):
         return self.park
 
     cdef bint keep_cancel(self, object message) except -1:
-        if stepping is not self:
+        if self.scheduler.stepping is not self:
             return False
         self.cancel_pending = True
         self.cancel_message = message
@@ -214,23 +213,25 @@ cdef class CoroutineProcess(Process):
 
     cdef int fast_step(self, Park park) except -1:
         """Step the user's coroutine; the task hears of it only if it did not park again."""
-        global stepping
         cdef PyObject* result = NULL
         cdef int status
-        loop = self.scheduler.loop
+        cdef Scheduler scheduler = self.scheduler
+        enter_task(scheduler.loop, self.task)
         task = self.task
-        _enter_task(loop, task)
-        stepping = self
+        scheduler.stepping = self
+        set_hint(self)
         status = PyIter_Send(<PyObject*>self.coroutine, Py_None, &result)
-        stepping = None
+        scheduler.stepping = None
         if status == PYGEN_NEXT and result == <PyObject*>park and not self.cancel_pending:
             Py_XDECREF(result)
-            _leave_task(loop, task)
+            set_hint(None)
+            leave_task(scheduler.loop, task)
             return 0
         if status == PYGEN_ERROR:
             result = take_exception()
         self.outcome = take_object(result)
-        _leave_task(loop, task)
+        set_hint(None)
+        leave_task(scheduler.loop, task)
         if status == PYGEN_NEXT and self.outcome is park:
             # Parked again, but it cancelled itself on the way: the cancel is due at this await.
             self.outcome = None
@@ -254,18 +255,18 @@ cdef class CoroutineProcess(Process):
 
     cdef int resume(self, PyObject* value, PyObject** result) except? -1:
         """`send` of the proxy."""
-        global stepping
         cdef int status
-        cdef CoroutineProcess outer = stepping
+        cdef Scheduler scheduler = self.scheduler
+        outer = scheduler.stepping
         if self.has_outcome:
             return self.hand_over(result)
         if self.coroutine is None:
             raise RuntimeError("cannot reuse already awaited coroutine")
         if self.cancel_pending or not self.alive:
             return self.throw_in(self.take_cancel(), result)
-        stepping = self
+        scheduler.stepping = self
         status = PyIter_Send(<PyObject*>self.coroutine, value, result)
-        stepping = outer
+        scheduler.stepping = outer
         return self.after_step(status, result)
 
     cdef object take_cancel(self):
@@ -292,10 +293,10 @@ cdef class CoroutineProcess(Process):
 
     cdef int throw_in(self, object error, PyObject** result) except? -1:
         """Throw into the user's coroutine."""
-        global stepping
         cdef int status
-        cdef CoroutineProcess outer = stepping
-        stepping = self
+        cdef Scheduler scheduler = self.scheduler
+        outer = scheduler.stepping
+        scheduler.stepping = self
         try:
             value = self.coroutine.throw(error)
             status = PYGEN_NEXT
@@ -309,7 +310,7 @@ cdef class CoroutineProcess(Process):
             give_object(None, result)
             return status
         finally:
-            stepping = outer
+            scheduler.stepping = outer
         give_object(value, result)
         return self.after_step(status, result)
 
@@ -374,6 +375,7 @@ cdef class CoroutineProcess(Process):
         self.coroutine = None
         self.park = None
         self.task = None
+        self.context = None
         self.scheduler.unfinished.pop(self, None)
         return 0
 
@@ -387,11 +389,10 @@ cdef class CoroutineProcess(Process):
             self.deadline = None
         Process.end(self, reason, value, error)
         self.meter.paused = None
-        for box in (self.box, self.event_box):
+        for box in (self.box, self.event_box, *(self.topics or {}).values()):
             if box is not None:
                 (<Inbox>box).shut(True)
-        for box in (self.topics or {}).values():
-            (<Inbox>box).shut(True)
+                (<Inbox>box).spare = None
         return 0
 
     cdef int on_signal(self, PID source, str reason, object result) except -1:

@@ -12,6 +12,9 @@ from wsrelay_core._process cimport Process
 cdef class Inbox(Mailbox):
     cdef Process owner
     cdef int streak        # items taken in a row without giving way
+    cdef Receive spare     # the last plain wait, to be used again; dropped when the owner ends
+
+    cdef Receive simple_receive(self, bint iterating)
 
 
 @cython.final
@@ -41,6 +44,7 @@ cdef class Receive:
     cdef double until
     cdef object timer
     cdef Park park               # while it waits
+    cdef bint simple             # one inbox, no predicate, no timeout
     cdef bint iterating
     cdef bint finished
 

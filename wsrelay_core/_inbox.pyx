@@ -105,12 +105,24 @@ cdef class Receive:
     cdef int poll(self, PyObject** result) except? -1:
         """One step of the wait: PYGEN_RETURN with the item, or PYGEN_NEXT with a Park."""
         cdef Inbox inbox = self.inbox
-        if (self.park is None and inbox is not None and self.match is None
-                and inbox.count > inbox.reserved and inbox.streak < BUDGET and not self.finished):
-            inbox.streak += 1
-            self.finished = True
-            give_object(inbox.take(), result)
-            return PYGEN_RETURN
+        cdef Park park = self.park
+        if self.simple and not self.finished:
+            if park is None:
+                if inbox.count > inbox.reserved and inbox.streak < BUDGET:
+                    inbox.streak += 1
+                    self.finished = True
+                    give_object(inbox.take(), result)
+                    return PYGEN_RETURN
+                if inbox.count == 0 and not inbox.closed and inbox.streak < BUDGET:
+                    return self.wait(result)
+            elif park.reserved_in is not None and inbox.count > 0 and inbox.first is None:
+                # Woken for an item, and nobody waits behind: nothing else is to be settled.
+                self.park = None
+                park.reserved_in = None
+                inbox.reserved -= 1
+                self.finished = True
+                give_object(inbox.take(), result)
+                return PYGEN_RETURN
         return self.poll_slowly(result)
 
     cdef int poll_slowly(self, PyObject** result) except? -1:
@@ -180,8 +192,12 @@ cdef class Receive:
             park = new_park(None, owner.scheduler.loop)
         park.begin()
         self.park = park
-        self.join_waiters()
-        self.start_timer(park)
+        if self.simple:
+            inbox.streak = 0
+            inbox.add_waiter(park, False)
+        else:
+            self.join_waiters()
+            self.start_timer(park)
         give_object(park, result)
         return PYGEN_NEXT
 
@@ -300,9 +316,24 @@ cdef class Inbox(Mailbox):
             TimeoutError: nothing came in time.
             InboxClosed: the inbox is closed and empty.
         """
-        cdef Receive receive = Receive.__new__(Receive)
-        receive.inbox = self
-        receive.timeout = timeout
+        cdef Receive receive = self.simple_receive(False)
+        if timeout is not None:
+            receive.timeout = timeout
+            receive.simple = False
+        return receive
+
+    cdef Receive simple_receive(self, bint iterating):
+        """A wait for the next item; the last one is used again if nobody holds it any more."""
+        cdef Receive receive = self.spare
+        if receive is None or (<PyObject*>receive).ob_refcnt != 2 or not receive.finished:
+            receive = Receive.__new__(Receive)
+            receive.inbox = self
+            self.spare = receive
+        receive.simple = True
+        receive.finished = False
+        receive.iterating = iterating
+        receive.timeout = None
+        receive.until = 0
         return receive
 
     def receive_nowait(self):
@@ -326,10 +357,7 @@ cdef class Inbox(Mailbox):
         return self
 
     def __anext__(self):
-        cdef Receive receive = Receive.__new__(Receive)
-        receive.inbox = self
-        receive.iterating = True
-        return receive
+        return self.simple_receive(True)
 
     def __len__(self):
         return self.count

@@ -26,10 +26,14 @@ cdef bytes frame_of(object payload, FrameCodec codec, bint plain, Shared shared)
     cdef object data, kind
     if plain and shared is not None and shared.frame is not None:
         return shared.frame
-    if not isinstance(payload, dict):
+    if type(payload) is dict:
+        kind = (<dict>payload).get(TYPE_KEY)
+        data = (<dict>payload).get(DATA_KEY)
+    elif isinstance(payload, dict):
+        kind = payload.get(TYPE_KEY)
+        data = payload.get(DATA_KEY)
+    else:
         raise TypeError(f"ws.send takes a dict with type and data, not {type(payload).__name__}")
-    kind = payload.get(TYPE_KEY)
-    data = payload.get(DATA_KEY)
     if type(data) is str and (kind is None or kind == TEXT_NAME):
         return text_frame(<str>data, TEXT, codec, plain, shared)
     return any_frame(kind, data, codec, plain, shared)

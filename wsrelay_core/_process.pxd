@@ -70,6 +70,7 @@ cdef class Process(Schedulable):
     cdef dict refs                 # Ref -> None: what this process watches
     cdef dict links                # Process -> None
     cdef set timers
+    cdef object context            # contextvars.Context of its task, while that runs
 
     # Returns whether it was accepted. `many`: how many payloads were sent (payload is a tuple
     # from two on). `shared` is given by a broadcast only.

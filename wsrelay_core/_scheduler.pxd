@@ -41,6 +41,9 @@ cdef class Scheduler:
     cdef list dirty                   # output that waits for the end of the drain
     cdef list ending                  # something to do after the flush
     cdef list signals                 # link signals that wait for their turn
+    cdef object call_soon             # loop.call_soon and drain, bound once
+    cdef object bound_drain
+    cdef Schedulable stepping         # whose coroutine its own task or a drain steps just now
     cdef bint scheduled
     cdef bint draining
     cdef readonly dict unfinished     # ended processes whose coroutine still runs -> None

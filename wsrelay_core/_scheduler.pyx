@@ -134,6 +134,8 @@ cdef class Scheduler:
         self.signals = []
         self.unfinished = {}
         self.pinning = {}
+        self.call_soon = loop.call_soon
+        self.bound_drain = self.drain
         self.read_buffer = bytearray(READ_SIZE)
         self.read_view = memoryview(self.read_buffer)
 
@@ -177,7 +179,7 @@ cdef class Scheduler:
 
     cdef int wake(self) except -1:
         self.scheduled = True
-        self.loop.call_soon(self.drain, context=self.context)
+        self.call_soon(self.bound_drain, context=self.context)
         return 0
 
     def drain(self) -> None:

@@ -8,6 +8,7 @@ from wsrelay_core._errors import NoApp, NotAProcess
 cimport cython
 from cpython.contextvars cimport get_value
 
+from wsrelay_core._hint cimport hinted_process
 from wsrelay_core._pid cimport PID
 from wsrelay_core._process cimport (
     Process, Ref, Shared, Timer, find_process, give_up, later, one_payload, watch,
@@ -22,9 +23,11 @@ cdef Process running_process():
 
     Raises NotAProcess when that process has ended, WrongThread in another thread.
     """
-    cdef object found = get_value(process_variable)
+    cdef object found = hinted_process()
     if found is None:
-        return None
+        found = get_value(process_variable)
+        if found is None:
+            return None
     (<Process>found).scheduler.check_thread()
     if not (<Process>found).alive:
         raise NotAProcess(f"process {(<Process>found).pid} has ended")
@@ -115,9 +118,14 @@ def send(dest, topic, *payloads) -> bool:
     if type(topic) is not str or <str>topic == "" or (<str>topic)[0] == "@":
         check_topic(topic)
         topic = str(topic)
-    process = resolve(dest)
-    if process is None:
-        return False
+    if type(dest) is PID and (<PID>dest).record is not None:
+        process = <Process>(<PID>dest).record
+        if sender is None or sender.scheduler is not process.scheduler:
+            process.scheduler.check_thread()
+    else:
+        process = current_scheduler().table.find(dest)
+        if process is None:
+            return False
     return process.deliver(<str>topic, one_payload(payloads), len(payloads),
                            None if sender is None else sender.pid, None)
 
