@@ -6,7 +6,8 @@ from typing import Any
 
 from wsrelay._text import did_you_mean, quoted
 from wsrelay.middleware.options import Option, OptionError
-from wsrelay.relay import OPTIONS, PREFIXES, Relay, SpawnScope
+from wsrelay.relay import OPTIONS, PREFIXES, Relay
+from wsrelay.spawned import SpawnScope
 
 __all__ = ["MIDDLEWARE", "ChainError", "build_chain"]
 
