@@ -83,6 +83,7 @@ async def stage(
     options: Mapping[str, str] = ANY_ORIGIN,
     middleware: Sequence[Any] = (),
     relay_outside: bool = False,
+    clock: Callable[[], float] | None = None,
     **fields: Any,
 ) -> AsyncIterator[Stage]:
     """Run an App whose handler relays to a process that keeps its mail.
@@ -91,10 +92,11 @@ async def stage(
         handler: `(request, stage)`, sync or async, instead of the usual one.
         options: of the relay.
         middleware: around the relay.
+        clock: of the App, for tests of timers.
         relay_outside: the relay is in `middleware`, not behind the match.
         fields: further arguments of `relay_to`.
     """
-    app = App()
+    app = App(clock=clock)
     mail = Mail()
     if relay_outside:
         router = app.router("", middleware=[*middleware, "websocket_relay"], options=options)
