@@ -5,7 +5,7 @@ import base64
 import orjson
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.unicode cimport PyUnicode_AsUTF8AndSize
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_FromObject
 
 from wsrelay_core._frame cimport FrameCodec, server_frame
 from wsrelay_core._process cimport Shared
@@ -56,7 +56,8 @@ cdef bytes any_frame(object kind, object data, FrameCodec codec, bint plain, Sha
         opcode = TEXT
     elif isinstance(data, str):
         opcode = BINARY if kind == BINARY_NAME else TEXT
-        return text_frame(str(data), opcode, codec, plain, shared)
+        # Of a subclass the text itself: str() of an enum's member is its name.
+        return text_frame(PyUnicode_FromObject(data), opcode, codec, plain, shared)
     elif isinstance(data, (bytes, bytearray, memoryview)):
         raw = data if type(data) is bytes else bytes(data)
         opcode = TEXT if kind == TEXT_NAME else BINARY
@@ -101,7 +102,7 @@ cdef tuple close_of(object payload):
     if payload is None:
         return 1000, ""
     if isinstance(payload, str):
-        return 1000, str(payload)
+        return 1000, PyUnicode_FromObject(payload)
     if isinstance(payload, int) and not isinstance(payload, bool):
         return payload, ""
     if not isinstance(payload, dict):
@@ -114,4 +115,4 @@ cdef tuple close_of(object payload):
         reason = ""
     if not isinstance(code, int) or isinstance(code, bool) or not isinstance(reason, str):
         raise TypeError("ws.close takes an int as code and a str as reason")
-    return code, str(reason)
+    return code, PyUnicode_FromObject(reason)

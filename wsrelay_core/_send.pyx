@@ -7,6 +7,7 @@ from wsrelay_core._errors import NoApp, NotAProcess
 
 cimport cython
 from cpython.contextvars cimport get_value
+from cpython.unicode cimport PyUnicode_FromObject
 
 from wsrelay_core._hint cimport hinted_process
 from wsrelay_core._pid cimport PID
@@ -87,14 +88,14 @@ cpdef Process resolve(object dest):
 
 
 cpdef str check_topic(object topic):
-    """The topic as it is; raises TypeError, ValueError for one that may not be sent."""
+    """The topic as an exact `str`; raises TypeError, ValueError for one that may not be sent."""
     if not isinstance(topic, str):
         raise TypeError(f"a topic is a str, not {type(topic).__name__}")
     if topic == "":
         raise ValueError("a topic is not empty")
     if (<str>topic)[0] == "@":
         raise ValueError(f"topic {topic!r} is the system's: a topic does not begin with '@'")
-    return topic
+    return PyUnicode_FromObject(topic)
 
 
 def send(dest, topic, *payloads) -> bool:
@@ -116,8 +117,7 @@ def send(dest, topic, *payloads) -> bool:
     cdef Process sender = running_process()
     cdef Process process
     if type(topic) is not str or <str>topic == "" or (<str>topic)[0] == "@":
-        check_topic(topic)
-        topic = str(topic)
+        topic = check_topic(topic)
     if type(dest) is PID and (<PID>dest).record is not None:
         process = <Process>(<PID>dest).record
         if sender is None or sender.scheduler is not process.scheduler:
@@ -140,7 +140,7 @@ def broadcast(dests, topic, *payloads) -> int:
     cdef PID sender_pid = None if sender is None else sender.pid
     cdef Shared shared = Shared.__new__(Shared)
     cdef Process process
-    cdef str text = str(check_topic(topic))
+    cdef str text = check_topic(topic)
     cdef object payload = one_payload(payloads)
     cdef Py_ssize_t accepted = 0, many = len(payloads)
     for dest in list(dests):
