@@ -255,17 +255,23 @@ class App:
         self, addr: str | Address | None = None, port: int | None = None, host: str | None = None
     ) -> list[Server]:
         """Open the listeners of all services; see `running`."""
+        for service, address in self.addresses(addr, port, host):
+            server = Server(self, service)
+            await server.listen(address)
+            self.servers.append(server)
+        return self.servers
+
+    def addresses(
+        self, addr: str | Address | None = None, port: int | None = None, host: str | None = None
+    ) -> list[tuple[Service, Address]]:
+        """Which service listens where; see `running`."""
         if not self.services:
             self.service()
         services = list(self.services.values())
         if len(services) > 1 and (addr is not None or port is not None or host is not None):
             names = ", ".join(self.services)
             raise ValueError(f"an address needs one http.service, there are several: {names}")
-        for service in services:
-            server = Server(self, service)
-            await server.listen(_address(service, addr, port, host))
-            self.servers.append(server)
-        return self.servers
+        return [(service, _address(service, addr, port, host)) for service in services]
 
     async def serve(
         self, addr: str | Address | None = None, port: int | None = None, host: str | None = None

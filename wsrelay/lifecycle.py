@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from wsrelay.config import Address
@@ -20,10 +25,14 @@ if TYPE_CHECKING:
 __all__ = ["Reporter", "run", "stop"]
 
 logger = logging.getLogger("wsrelay.process")
+app_logger = logging.getLogger("wsrelay.app")
 
 DRAIN_BATCH = 100  # connections that are told to go at once
 DRAIN_STEPS = 20  # batches, if there are enough connections for so many
 CLOSE_SHARE = 0.8  # of the shutdown time; the rest is for the processes
+CLOSE_SECONDS = 2.0  # for tasks and threads that are left when all has stopped
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
 class Reporter:
@@ -61,6 +70,8 @@ async def stop(app: App, restart: bool) -> None:
     deadline = loop.time() + limit
     for server in app.servers:
         server.close_listeners()
+    if app.servers:
+        app_logger.info("draining: %d connections to close", len(_connections(scheduler)))
     await _end_connections(scheduler, restart, limit * CLOSE_SHARE)
     await _end_processes(scheduler, deadline)
     scheduler.stop()
@@ -155,27 +166,77 @@ def run(
         import uvloop
 
         factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
+    runner = asyncio.Runner(loop_factory=factory)
+    try:
         runner.run(_main(app, addr, port, host))
+    finally:
+        with _last_resort():
+            runner.close()
+
+
+@contextmanager
+def _last_resort() -> Iterator[None]:
+    """End the OS process if the loop can't be closed: a task or a thread does not let go of it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # it is not ours to end
+        return
+    timer = threading.Timer(CLOSE_SECONDS, _abandon)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _abandon() -> None:
+    app_logger.error("a task or a thread that is left does not end: ended by force")
+    os._exit(1)
 
 
 async def _main(
     app: App, addr: str | Address | None, port: int | None, host: str | None
 ) -> None:
-    loop = asyncio.get_running_loop()
-    serving = asyncio.ensure_future(app.serve(addr, port, host))
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
-        loop.add_signal_handler(number, _on_signal, app, serving, number)
-    try:
-        await serving
-    except asyncio.CancelledError:
-        logger.warning("stopped by force")
+    with _signals(app):
+        await app.serve(addr, port, host)
 
 
-def _on_signal(app: App, serving: asyncio.Future[None], number: signal.Signals) -> None:
-    """The first signal stops in order, the second by force."""
-    if app.stop_requested:
-        serving.cancel()
+@contextmanager
+def _signals(app: App) -> Iterator[None]:
+    """The first signal stops the App in order; a second one ends the OS process, by itself.
+
+    These are not the loop's own handlers, so that the second one works when nothing else does: a
+    process that never awaits keeps the loop from everything.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals belong to the main thread
         return
-    logger.info("%s: stopping", number.name)
+    loop = asyncio.get_running_loop()
+    seen = False
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        nonlocal seen
+        if seen or app.stop_requested:
+            _end_by(number)
+        seen = True
+        loop.call_soon_threadsafe(_stop_by, app, number)
+
+    before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop_by(app: App, number: int) -> None:
+    app_logger.info("%s: stopping", signal.Signals(number).name)
     app.request_stop(restart=number == signal.SIGUSR2)
+
+
+def _end_by(number: int) -> None:
+    try:
+        app_logger.warning("%s while stopping: ended by force", signal.Signals(number).name)
+    finally:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)

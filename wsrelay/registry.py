@@ -2,6 +2,8 @@
 
 import importlib
 import inspect
+import pkgutil
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +29,8 @@ def import_object(path: ImportPath) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or not (path.module + ".").startswith(error.name + "."):
             raise
-        raise UnknownEntry(f"there is no module {quoted(error.name)} to import") from None
+        hint = did_you_mean(error.name, _modules_beside(error.name))
+        raise UnknownEntry(f"there is no module {quoted(error.name)} to import{hint}") from None
     found: Any = module
     for name in path.attribute.split("."):
         try:
@@ -40,15 +43,26 @@ def import_object(path: ImportPath) -> Any:
     return found
 
 
+def _modules_beside(name: str) -> list[str]:
+    """The modules that a missing one may have been: of its package, or of the first folder."""
+    package, dot, _ = name.rpartition(".")
+    places = getattr(sys.modules.get(package), "__path__", []) if dot else sys.path[:1]
+    return [package + dot + module.name for module in pkgutil.iter_modules(places)]
+
+
 class Registry:
     """What an App knows by name.
 
     Args:
         namespace: put in front of bare names.
+
+    Attributes:
+        importer: finds the object of an import path that `spawn` was given.
     """
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
+        self.importer: Callable[[ImportPath], Any] = import_object
         self.functions: dict[str, Function] = {}  # function.python, by id
         self.processes: dict[str, Function] = {}  # process.python, by id
         self.hosts: dict[str, Host] = {}  # process.host and http.service, by id
@@ -100,7 +114,7 @@ class Registry:
         except ValueError:
             raise self._unknown(target, "no import path either") from None
         try:
-            function = import_object(path)
+            function = self.importer(path)
         except UnknownEntry as error:
             raise self._unknown(target, str(error)) from None
         if not callable(function):

@@ -34,7 +34,7 @@ class Service:
     """
 
     id: str
-    addr: Address = Address("127.0.0.1", 8080)
+    addr: Address = field(default=Address("127.0.0.1", 8080))
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
     shutdown: float = 10.0
@@ -77,10 +77,13 @@ class Server:
                 server: Any = await loop.create_unix_server(self.protocol, address.path)
             else:
                 server = await loop.create_server(
-                    self.protocol, address.host, address.port, backlog=1024
+                    self.protocol, address.host, address.port or 0, backlog=1024
                 )
         except OSError as error:
-            raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from None
+            # asyncio's own text names the address too; a failed look-up of a host has no errno
+            known = error.errno or 0
+            reason = os.strerror(known) if known > 0 else error.strerror
+            raise OSError(error.errno, f"cannot listen on {address}: {reason}") from None
         self._servers = [server]
         self._address = address
 
@@ -112,7 +115,6 @@ class Server:
             server.close()
         if self._address is not None and self._address.path is not None:
             _remove_stale_socket(self._address.path)
-
 
     async def finish(self, limit: float) -> None:
         """Wait at most `limit` seconds for the requests under way, then cut them off."""

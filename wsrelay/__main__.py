@@ -1,0 +1,5 @@
+"""`python -m wsrelay`: the command line."""
+
+from wsrelay.cli import main
+
+main()
