@@ -5,6 +5,7 @@ cimport cython
 from wsrelay_core._coroutine cimport CoroutineProcess
 from wsrelay_core._deadlines cimport Deadlines
 from wsrelay_core._frame cimport FrameCodec
+from wsrelay_core._gate cimport Gate
 from wsrelay_core._outbox cimport Outbox
 from wsrelay_core._pid cimport PID
 from wsrelay_core._process cimport Process, Ref, Shared
@@ -39,6 +40,7 @@ cdef class Connection(Process):
     cdef bint accepting               # no close frame is queued yet
     cdef bint dirty                   # a flush at the end of the drain is ordered
     cdef bint paused                  # reading is stopped by back-pressure
+    cdef Gate gate                    # where it waits then, until something else lets it go on
     cdef bint lost                    # TCP has ended
     cdef bint plain                   # no extension: frames can be shared by a broadcast
     cdef Py_ssize_t pinned            # its part of the scheduler's `pinned`
@@ -74,7 +76,8 @@ cdef class Connection(Process):
     cdef int on_control(self, int kind, double when) except -1
     cdef int on_pong(self, double when) except -1
     cdef int account_unfinished(self, double when) except -1
-    cdef int pause_feeding(self) except -1
+    cdef int wait_for_room(self) except -1
+    cdef int go_on(self) except -1
     cdef int resume_reading(self) except -1
 
     # ends

@@ -17,6 +17,7 @@ from wsrelay_core._deadlines cimport (
     Deadlines,
 )
 from wsrelay_core._frame cimport FrameCodec, close_body, server_frame
+from wsrelay_core._gate cimport Gate, gate_of
 from wsrelay_core._outbox cimport ACCEPTED, OVERFULL, Outbox
 from wsrelay_core._payload cimport close_of, envelope_of, frame_of
 from wsrelay_core._pid cimport PID
@@ -276,7 +277,13 @@ cdef class Connection(Process):
         try:
             self.codec.give(data, size)
             if self.paused:
-                self.codec.hold()  # read although paused: it waits behind what is held
+                # Read although paused: it waits behind what is held.
+                self.codec.hold()
+                self.transport.pause_reading()
+            elif (self.target is not None and self.target.meter.gate is not None
+                    and self.state == OPEN):
+                self.codec.hold()
+                self.wait_for_room()  # others do already
             else:
                 self.read_frames()
         except Exception as error:
@@ -295,7 +302,7 @@ cdef class Connection(Process):
         while True:
             if self.target is not None and self.target.meter.is_high() and self.state == OPEN:
                 self.codec.hold()
-                self.pause_feeding()
+                self.wait_for_room()
                 break
             kind = self.codec.next()
             if kind == NEED_MORE:
@@ -410,11 +417,10 @@ cdef class Connection(Process):
 
     # -- back-pressure -------------------------------------------------------------------------
 
-    cdef int pause_feeding(self) except -1:
+    cdef int wait_for_room(self) except -1:
         """The target has enough mail: stop decoding and reading until it is below half."""
-        if self.target.meter.paused is None:
-            self.target.meter.paused = []
-        self.target.meter.paused.append(self.feed_again)
+        self.gate = gate_of(self.target.meter, self.scheduler)
+        self.gate.add(self)
         if not self.paused:
             self.paused = True
             self.deadlines.pause(self.scheduler.now())
@@ -422,15 +428,22 @@ cdef class Connection(Process):
                 self.transport.pause_reading()
         return 0
 
-    def feed_again(self) -> None:
-        """The target wants more; called from inside its `receive`, so the drain does the work."""
-        self.scheduler.enqueue(self)
+    cdef int go_on(self) except -1:
+        """The target matters no more: do not wait for it, but leave the work to the drain."""
+        if self.gate is not None:
+            self.gate.drop(self)
+            self.gate = None
+            self.scheduler.enqueue(self)
+        return 0
 
     cdef int step(self) except -1:
         """Go on with what is held, then with the socket."""
-        if not self.paused or self.lost and self.state == CLOSED:
+        self.gate = None
+        if not self.paused:
             return 0
         self.paused = False
+        if self.state == CLOSED:
+            return 0
         try:
             self.read_frames()
         except Exception as error:
@@ -500,9 +513,7 @@ cdef class Connection(Process):
         self.queue_control(CLOSE, close_body(code, reason))
         self.deadlines.closing(self.scheduler.now())
         self.arm()
-        if self.paused:
-            self.scheduler.enqueue(self)  # read on, to see the client's close frame
-        return 0
+        return self.go_on()  # to see the client's close frame
 
     cdef int deliver_event(self, Event event) except -1:
         if event.ref is self.target_ref:
@@ -607,7 +618,6 @@ cdef class Connection(Process):
         return self.forget_target()
 
     cdef int forget_target(self) except -1:
-        cdef CoroutineProcess target = self.target
         self.joined = False
         self.target = None
         if self.target_ref is not None:
@@ -615,11 +625,7 @@ cdef class Connection(Process):
                 self.refs.pop(self.target_ref, None)
             give_up(self.target_ref)
             self.target_ref = None
-        if self.paused and target is not None and target.meter.paused is not None:
-            target.meter.paused = [go_on for go_on in target.meter.paused
-                                   if go_on.__self__ is not self] or None
-            self.scheduler.enqueue(self)
-        return 0
+        return self.go_on()
 
     cdef int close_transport(self) except -1:
         """Let what is queued go out, then end TCP; a client that does not read is cut off."""
