@@ -4,6 +4,7 @@ import base64
 
 import orjson
 
+from cpython.buffer cimport PyObject_CheckBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 
@@ -52,8 +53,8 @@ cdef bytes any_frame(object kind, object data, FrameCodec codec, bint plain, Sha
         opcode = TEXT
     elif isinstance(data, str):
         opcode = BINARY if kind == BINARY_NAME else TEXT
-        return text_frame(str(data), opcode, codec, plain, shared)
-    elif isinstance(data, (bytes, bytearray, memoryview)):
+        return text_frame(str.__str__(data), opcode, codec, plain, shared)
+    elif PyObject_CheckBuffer(data):
         raw = data if type(data) is bytes else bytes(data)
         opcode = TEXT if kind == TEXT_NAME else BINARY
         if opcode == TEXT:
@@ -88,7 +89,7 @@ cdef bytes envelope_of(str topic, object payload, FrameCodec codec, bint plain, 
 def _as_text(value):
     """JSON has no bytes: they travel as base64."""
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return base64.b64encode(value).decode("ascii")
+        return base64.b64encode(bytes(value)).decode("ascii")
     raise TypeError(f"{type(value).__name__} cannot be sent as JSON")
 
 
@@ -97,7 +98,7 @@ cdef tuple close_of(object payload):
     if payload is None:
         return 1000, ""
     if isinstance(payload, str):
-        return 1000, str(payload)
+        return 1000, str.__str__(payload)
     if isinstance(payload, int) and not isinstance(payload, bool):
         return payload, ""
     if not isinstance(payload, dict):
@@ -110,4 +111,9 @@ cdef tuple close_of(object payload):
         reason = ""
     if not isinstance(code, int) or isinstance(code, bool) or not isinstance(reason, str):
         raise TypeError("ws.close takes an int as code and a str as reason")
-    return code, str(reason)
+    return code, str.__str__(reason)
+
+
+cdef bint may_send_code(object code) except -1:
+    """Close codes that an endpoint may put on the wire (RFC 6455 7.4)."""
+    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999

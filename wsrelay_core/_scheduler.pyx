@@ -134,6 +134,7 @@ cdef class Scheduler:
         self.signals = []
         self.unfinished = {}
         self.pinning = {}
+        self.lingering = {}
         self.read_buffer = bytearray(READ_SIZE)
         self.read_view = memoryview(self.read_buffer)
 
