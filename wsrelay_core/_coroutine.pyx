@@ -388,7 +388,7 @@ cdef class CoroutineProcess(Process):
             self.deadline.cancel()
             self.deadline = None
         Process.end(self, reason, value, error)
-        self.meter.paused = None
+        self.meter.gate = None
         for box in (self.box, self.event_box, *(self.topics or {}).values()):
             if box is not None:
                 (<Inbox>box).shut(True)

@@ -10,6 +10,7 @@ cdef enum:
     MESSAGE_TIMEOUT = 4
     HEARTBEAT = 5
     CLOSE_TIMEOUT = 6
+    KILL = 7
 
 
 @cython.final
@@ -28,15 +29,18 @@ cdef class Deadlines:
     cdef double message_due
     cdef double heartbeat_due
     cdef double close_due
+    cdef double kill_due
     cdef double paused_at
 
-    cdef int start(self, double when) noexcept
-    cdef int set_heartbeat(self, double interval, double when) noexcept
-    cdef int message(self, double when) noexcept
-    cdef int unfinished(self, double when) noexcept
-    cdef int ponged(self, double when) noexcept
-    cdef int pause(self, double when) noexcept
-    cdef int resume(self, double when) noexcept
-    cdef int closing(self, double when) noexcept
-    cdef double next(self) noexcept
-    cdef int due(self, double when) noexcept
+    cpdef int start(self, double when) noexcept
+    cpdef int set_heartbeat(self, double interval, double when) noexcept
+    cpdef int message(self, double when) noexcept
+    cpdef int unfinished(self, double when) noexcept
+    cpdef int all_finished(self) noexcept
+    cpdef int ponged(self, double when) noexcept
+    cpdef int pause(self, double when) noexcept
+    cpdef int resume(self, double when) noexcept
+    cpdef int closing(self, double when) noexcept
+    cpdef int kill_at(self, double when) noexcept
+    cpdef double next(self) noexcept
+    cpdef int due(self, double when) noexcept

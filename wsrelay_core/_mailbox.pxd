@@ -31,12 +31,11 @@ cdef class Meter:
     cdef Py_ssize_t high_size
     cdef readonly Py_ssize_t dropped
     cdef readonly unsigned long long handled
-    cdef list paused                     # callables that let a paused connection go on, or None
+    cdef object gate                     # where connections wait for room (`open()` it); or None
 
     cdef bint is_high(self) noexcept
     cdef bint is_low(self) noexcept
     cdef int set_limit(self, Py_ssize_t limit) except -1
-    cdef int release(self) except -1
 
 
 cdef class Mailbox:

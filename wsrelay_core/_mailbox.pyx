@@ -59,14 +59,6 @@ cdef class Meter:
         self.high_count = min(HIGH_COUNT, max(1, limit // 2)) if limit else HIGH_COUNT
         return 0
 
-    cdef int release(self) except -1:
-        """Let the paused connections go on."""
-        paused, self.paused = self.paused, None
-        if paused is not None:
-            for go_on in paused:
-                go_on()
-        return 0
-
 
 cdef class Mailbox:
     cdef int put(self, object item) except -1:
@@ -129,8 +121,8 @@ cdef class Mailbox:
             self.meter.handled += 1
             if type(item) is Message:
                 self.meter.size -= (<Message>item).size
-            if self.meter.paused is not None and self.meter.is_low():
-                self.meter.release()
+            if self.meter.gate is not None and self.meter.is_low():
+                self.meter.gate.open()
         return 0
 
     cdef int add_waiter(self, Waiter waiter, bint in_front) except -1:

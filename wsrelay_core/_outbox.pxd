@@ -28,6 +28,7 @@ cdef class Outbox:
     cdef readonly unsigned long long dropped    # frames, by the policy
     cdef readonly unsigned long long withdrawn  # those of them that had been accepted
     cdef readonly bint paused         # the transport asked to wait
+    cdef readonly object broken       # exception of a write, or None
     cdef bytes pong                   # while paused only the newest one is kept
     cdef list waiting                 # (below, future) of `drained`, or None
 
@@ -45,6 +46,6 @@ cdef class Outbox:
     cdef int measure(self) except -1
     cpdef object below(self, Py_ssize_t limit, object future)
     cdef int settle_waiting(self) except -1
-    cpdef int fail_waiting(self, object error) except -1
+    cpdef int fail_waiting(self, str why) except -1
     cpdef int close(self) except -1
     cpdef Py_ssize_t queued(self) noexcept

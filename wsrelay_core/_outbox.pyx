@@ -5,6 +5,8 @@ take makes the transport say `pause_writing`. From then on frames wait here, whe
 still be dropped, until the transport has written its backlog.
 """
 
+from wsrelay_core._errors import NoProcess
+
 cimport cython
 
 # What a queued frame costs beside its bytes: the object's header and its place in the list.
@@ -124,7 +126,10 @@ cdef class Outbox:
         self.size = self.control = 0
         data = frames[0] if len(frames) == 1 else b"".join(frames)
         self.written += len(data)
-        self.write(data)
+        try:
+            self.write(data)
+        except Exception as error:
+            self.broken = error  # whoever sends must not suffer; the connection ends
         return 0
 
     cdef int measure(self) except -1:
@@ -170,12 +175,12 @@ cdef class Outbox:
         self.waiting = still or None
         return 0
 
-    cpdef int fail_waiting(self, object error) except -1:
-        """Nobody needs to wait for this queue any more."""
+    cpdef int fail_waiting(self, str why) except -1:
+        """Nobody needs to wait for this queue any more: NoProcess to who does."""
         waiting, self.waiting = self.waiting, None
         for _, future in waiting or ():
             if not future.done():
-                future.set_exception(error)
+                future.set_exception(NoProcess(why))
         return 0
 
     cpdef int close(self) except -1:

@@ -7,3 +7,4 @@ from wsrelay_core._process cimport Shared
 cdef bytes frame_of(object payload, FrameCodec codec, bint plain, Shared shared)
 cdef bytes envelope_of(str topic, object payload, FrameCodec codec, bint plain, Shared shared)
 cdef tuple close_of(object payload)
+cdef bint may_send_code(object code) except -1

@@ -4,6 +4,7 @@ import base64
 
 import orjson
 
+from cpython.buffer cimport PyObject_CheckBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_FromObject
 
@@ -58,7 +59,7 @@ cdef bytes any_frame(object kind, object data, FrameCodec codec, bint plain, Sha
         opcode = BINARY if kind == BINARY_NAME else TEXT
         # Of a subclass the text itself: str() of an enum's member is its name.
         return text_frame(PyUnicode_FromObject(data), opcode, codec, plain, shared)
-    elif isinstance(data, (bytes, bytearray, memoryview)):
+    elif PyObject_CheckBuffer(data):
         raw = data if type(data) is bytes else bytes(data)
         opcode = TEXT if kind == TEXT_NAME else BINARY
         if opcode == TEXT:
@@ -93,7 +94,7 @@ cdef bytes envelope_of(str topic, object payload, FrameCodec codec, bint plain, 
 def _as_text(value):
     """JSON has no bytes: they travel as base64."""
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return base64.b64encode(value).decode("ascii")
+        return base64.b64encode(bytes(value)).decode("ascii")
     raise TypeError(f"{type(value).__name__} cannot be sent as JSON")
 
 
@@ -116,3 +117,8 @@ cdef tuple close_of(object payload):
     if not isinstance(code, int) or isinstance(code, bool) or not isinstance(reason, str):
         raise TypeError("ws.close takes an int as code and a str as reason")
     return code, PyUnicode_FromObject(reason)
+
+
+cdef bint may_send_code(object code) except -1:
+    """Close codes that an endpoint may put on the wire (RFC 6455 7.4)."""
+    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999

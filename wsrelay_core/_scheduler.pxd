@@ -51,6 +51,7 @@ cdef class Scheduler:
     cdef readonly object read_view    # the same; the loop's TLS cuts it, and a cut bytearray is a copy
     cdef Py_ssize_t pinned            # bytes that unfinished client messages hold, all together
     cdef dict pinning                 # connections that hold some of them -> None
+    cdef readonly dict lingering      # ended connections whose TCP has not ended yet -> None
 
     cdef double now(self) except -1
     cdef int enqueue(self, Schedulable item) except -1

@@ -136,6 +136,7 @@ cdef class Scheduler:
         self.pinning = {}
         self.call_soon = loop.call_soon
         self.bound_drain = self.drain
+        self.lingering = {}
         self.read_buffer = bytearray(READ_SIZE)
         self.read_view = memoryview(self.read_buffer)
 

@@ -1,0 +1,60 @@
+"""Connections that wait until their target has room for more mail.
+
+They go on one by one, in the order in which they came, and only until the mailbox is full again:
+were all let go at once, the one that stops first would be the first the next time too, and a client
+that floods would keep the others out for ever.
+"""
+
+from collections import OrderedDict
+
+cimport cython
+
+from wsrelay_core._mailbox cimport Meter
+from wsrelay_core._scheduler cimport Schedulable, Scheduler
+
+
+@cython.final
+cdef class Gate(Schedulable):
+    """The queue of one target; its mailbox opens it when it is below half."""
+
+    cdef int add(self, Schedulable feeder) except -1:
+        """Wait behind all others."""
+        self.waiting[feeder] = None
+        self.meter.gate = self
+        return 0
+
+    cdef int drop(self, Schedulable feeder) except -1:
+        """Wait no longer."""
+        self.waiting.pop(feeder, None)
+        return self.settle()
+
+    def open(self) -> None:
+        """There is room; called from inside a `receive`, so the drain does the work."""
+        if not self.called:
+            self.called = True
+            self.scheduler.enqueue(self)
+
+    cdef int step(self) except -1:
+        self.called = False
+        while self.waiting and not self.meter.is_high():
+            feeder, _ = self.waiting.popitem(last=False)
+            (<Schedulable>feeder).step()
+        return self.settle()
+
+    cdef int settle(self) except -1:
+        """Stand open for everybody when nobody waits."""
+        if not self.waiting and self.meter.gate is self:
+            self.meter.gate = None
+        return 0
+
+
+cdef Gate gate_of(Meter meter, Scheduler scheduler):
+    """The gate of a target, a new one if nobody waits there yet."""
+    cdef Gate gate
+    if meter.gate is not None:
+        return <Gate>meter.gate
+    gate = Gate.__new__(Gate)
+    gate.scheduler = scheduler
+    gate.meter = meter
+    gate.waiting = OrderedDict()
+    return gate
