@@ -2,7 +2,17 @@
 
 import asyncio
 
-from wsrelay.http import Limits, Response, Router, Timeouts
+import pytest
+
+from wsrelay.http import (
+    Dispatcher,
+    HTTPProtocol,
+    Limits,
+    Response,
+    Router,
+    ServerState,
+    Timeouts,
+)
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 TIMES = Timeouts(header=10, read=30, idle=75, linger=2)
@@ -319,3 +329,50 @@ def test_too_many_connections(run, serve):
             assert (await second.response()).status == 200
 
     run(main())
+
+
+class StuckTransport(asyncio.Transport):
+    """A transport whose client takes what the test says."""
+
+    def __init__(self):
+        super().__init__()
+        self.unsent = 1_000_000
+        self.aborted = False
+
+    def get_write_buffer_size(self):
+        return self.unsent
+
+    def abort(self):
+        self.aborted = True
+
+    def pause_reading(self): ...
+
+    def is_closing(self):
+        return self.aborted
+
+
+@pytest.mark.parametrize(("taken", "kept"), [(65_536, True), (65_535, False), (0, False)])
+def test_the_pace_of_a_client_that_reads(taken, kept):
+    async def main():
+        clock = Clock()
+        state = ServerState(clock=clock)
+        protocol = HTTPProtocol(Dispatcher([]), state, timeouts=TIMES)
+        transport = StuckTransport()
+        protocol.connection_made(transport)
+        protocol.pause_writing()
+        for _ in range(3):
+            transport.unsent -= taken
+            clock.now += 75
+            state.sweep()
+        assert transport.aborted is not kept
+        protocol.connection_lost(None)
+
+    asyncio.run(main())
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now

@@ -175,6 +175,8 @@ def test_patterns_that_match(pattern, origin):
         ("a*c.com", "https://ac.com"),
         ("*.*.app.com", "https://a.app.com"),
         ("*a*", "https://a"),
+        ("a*b*c", "https://abxc"),
+        ("a*b*c", "https://axbc"),
         ("*.app.com", "https://evil.com:81.app.com"),
         ("app.com", "https://app-com"),
         ("a.p", "https://axp"),

@@ -26,6 +26,7 @@ def test_statuses_without_content(status):
 
 def test_framing_is_not_the_handlers():
     headers = {"Content-Length": "99", "transfer-encoding": "chunked", "Keep-Alive": "timeout=9"}
+    headers |= {"Date": "never", "X-WS-Relay": "{}"}
     assert encode_response(Response("abc", headers=headers), b"") == (
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"
     )

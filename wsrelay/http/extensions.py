@@ -18,7 +18,8 @@ _PART = re.compile(
     r"(?:([;,])|\Z)"
 )
 _BLANK = re.compile(r"[ \t]*+(?:,|\Z)")
-_WINDOW = re.compile(r"[89]|1[0-5]")
+# RFC 7692 7.1.2 has 8 to 15; zlib has no raw deflate with 8.
+_WINDOW = re.compile(r"9|1[0-5]")
 
 _FLAGS = ("server_no_context_takeover", "client_no_context_takeover")
 _WINDOWS = ("server_max_window_bits", "client_max_window_bits")
@@ -122,7 +123,7 @@ def _param_ok(name: str, value: str | None) -> bool:
         return False
     if value is None:
         return name == "client_max_window_bits"
-    return _WINDOW.fullmatch(value) is not None and value != "8"
+    return _WINDOW.fullmatch(value) is not None
 
 
 def _canonical(offer: Offer) -> str:

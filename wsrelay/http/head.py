@@ -58,7 +58,7 @@ class Head:
         self.headers = Headers.indexed(pairs, index)
         self.method = event.method.decode("ascii")
         self.http_version = _check_version(event.http_version)
-        _check_host(self.http_version, index)
+        _check_host(index)
         self.target = _check_target(self, event.target)
         self.content_length = _body_length(self.http_version, index)
         self.keep_alive = self.http_version == "1.1" and b"close" not in list_tokens(
@@ -174,12 +174,10 @@ def _check_version(version: bytes) -> str:
     raise HTTPError(505, "HTTP/1.1 is spoken here")
 
 
-def _check_host(http_version: str, index: dict[bytes, list[bytes]]) -> None:
-    # RFC 9112 3.2: exactly one in HTTP/1.1, and a valid one wherever there is one.
-    hosts = index.get(b"host", [])
-    if len(hosts) != 1 and (hosts or http_version == "1.1"):
-        raise HTTPError(400, "A request has exactly one Host")
-    if hosts and parse_authority(hosts[0].decode("latin-1")) is None:
+def _check_host(index: dict[bytes, list[bytes]]) -> None:
+    # RFC 9112 3.2; that there is one, and no second one, h11 sees to.
+    hosts = index.get(b"host")
+    if hosts is not None and parse_authority(hosts[0].decode("latin-1")) is None:
         raise HTTPError(400, "Malformed Host")
 
 

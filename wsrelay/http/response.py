@@ -29,7 +29,7 @@ class Response:
     Attributes:
         body: the bytes; may be replaced.
         status_code: may be changed until it is sent.
-        headers: `MutableHeaders`. `Content-Length`, `Date` and `Connection` are added on sending.
+        headers: `MutableHeaders`. `Content-Length`, `Date` and `Connection` are set on sending.
         exception: the exception that this response stands for; None for an ordinary one.
     """
 

@@ -153,10 +153,8 @@ class ServerState:
         self._timer = loop.call_later(SWEEP_INTERVAL, self._tick, loop)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = None
+        self._schedule(loop)  # first, so that a fault in one sweep does not end them all
         self.sweep()
-        if self.connections and self._timer is None:
-            self._schedule(loop)
 
 
 def _none() -> int:

@@ -8,8 +8,18 @@ __all__ = ["CONTINUE", "encode_response", "says_close"]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-# The framing of a response is the writer's own affair.
-_OWNED = frozenset((b"connection", b"content-length", b"keep-alive", b"transfer-encoding"))
+# The framing and the date of a response are the writer's own affair, and what is between a handler
+# and the relay is nobody's outside, whether or not the relay is there to take it away.
+_OWNED = frozenset(
+    (
+        b"connection",
+        b"content-length",
+        b"date",
+        b"keep-alive",
+        b"transfer-encoding",
+        b"x-ws-relay",
+    )
+)
 # Statuses without content; of these only 304 may tell a length (RFC 9110 8.6).
 _EMPTY = frozenset((204, 304))
 
