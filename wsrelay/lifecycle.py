@@ -33,6 +33,7 @@ CLOSE_SHARE = 0.8  # of the shutdown time; the rest is for the processes
 CLOSE_SECONDS = 2.0  # for tasks and threads that are left when all has stopped
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+LINGER_STEP = 0.01  # seconds between two looks at what still has to be written
 
 
 class Reporter:
@@ -74,6 +75,7 @@ async def stop(app: App, restart: bool) -> None:
         app_logger.info("draining: %d connections to close", len(_connections(scheduler)))
     await _end_connections(scheduler, restart, limit * CLOSE_SHARE)
     await _end_processes(scheduler, deadline)
+    await _end_transports(scheduler, deadline)
     scheduler.stop()
     for server in app.servers:
         await server.finish(max(0.0, deadline - loop.time()))
@@ -81,19 +83,33 @@ async def stop(app: App, restart: bool) -> None:
 
 
 async def _end_connections(scheduler: Scheduler, restart: bool, limit: float) -> None:
-    """Close all connections in jittered batches, and wait for their EXITs."""
+    """Close all connections in jittered batches, and wait at most `limit` seconds for their EXITs."""
     code, reason = (1012, "service restart") if restart else (1001, "server shutting down")
-    ended = []
-    for pause, batch in _batches(_connections(scheduler), limit):
+    loop = scheduler.loop
+    begin = loop.time()
+    for moment, batch in _batches(_connections(scheduler), limit):
+        if moment:
+            await asyncio.sleep(begin + moment - loop.time())
         for connection in batch:
-            ended.append(_exit_of(scheduler, connection))
             connection.close(code, reason, "server_shutdown")
-        if pause:
-            await asyncio.wait(ended, timeout=pause)
-    if ended:
-        await asyncio.wait(ended, timeout=limit)
-    for connection in _connections(scheduler):
-        connection.terminate()
+    while connections := _connections(scheduler):
+        for connection in connections:  # also one whose handshake was under way
+            connection.close(code, reason, "server_shutdown")
+        left = begin + limit - loop.time()
+        if left <= 0:
+            break
+        await asyncio.wait([_exit_of(scheduler, one) for one in connections], timeout=left)
+    for connection in connections:
+        connection.cut_off()
+
+
+async def _end_transports(scheduler: Scheduler, deadline: float) -> None:
+    """Let go out what ended connections have still to write; at the deadline they are cut off."""
+    while scheduler.lingering and scheduler.loop.time() < deadline:
+        await asyncio.sleep(LINGER_STEP)
+    for connection in list(scheduler.lingering):
+        connection.cut_off()
+    await asyncio.sleep(0)  # `connection_lost` comes in the loop's next turn
 
 
 def _connections(scheduler: Scheduler) -> list[Connection]:
@@ -103,15 +119,14 @@ def _connections(scheduler: Scheduler) -> list[Connection]:
 def _batches(
     connections: list[Connection], limit: float
 ) -> list[tuple[float, list[Connection]]]:
-    """Batches with the pause after each; few connections are one batch without a pause."""
+    """Batches, each with its moment in seconds from now; few connections are one batch, now."""
     random.shuffle(connections)
     size = max(DRAIN_BATCH, -(-len(connections) // DRAIN_STEPS))
     batches = [connections[at : at + size] for at in range(0, len(connections), size)]
     drains = [one.relay.drain for one in connections if isinstance(one, RelayConnection)]
     each = min(max(drains, default=0.0), limit / 2) / max(1, len(batches))
-    last = len(batches) - 1
     return [
-        (0.0 if at == last else each * random.uniform(0.5, 1.5), batch)
+        (each * (at + random.uniform(-0.5, 0.5)) if at else 0.0, batch)
         for at, batch in enumerate(batches)
     ]
 
