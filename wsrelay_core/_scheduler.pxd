@@ -37,6 +37,8 @@ cdef class Scheduler:
     cdef object clock                 # callable that returns seconds, or None for the system's
     cdef readonly object context      # context of drains and timers; never that of a process
     cdef unsigned long thread
+    cdef bint forked                  # this is the child of a fork: the loop is the parent's
+    cdef Schedulable stepping         # whose coroutine runs right now, or None
     cdef list ready                   # to step in the next round
     cdef list dirty                   # output that waits for the end of the drain
     cdef list ending                  # something to do after the flush
@@ -55,7 +57,9 @@ cdef class Scheduler:
     cdef int wake(self) except -1
     cdef int step_all(self) except -1
     cdef int finish_drain(self) except -1
+    cdef int put_back(self, list batch, Py_ssize_t index) except -1
     cdef int check_thread(self) except -1
+    cdef int refuse_thread(self) except -1
     cdef int say(self, str kind, Schedulable process, object detail) except -1
     cdef int signal(self, Schedulable process, PID source, str reason, object result) except -1
 
