@@ -15,6 +15,7 @@ cdef class Inbox(Mailbox):
     cdef unsigned long long served  # when a select last took from it, in selects
 
     cdef Receive simple_receive(self, bint iterating)
+    cdef Receive special_receive(self, object timeout)
 
 
 @cython.final

@@ -360,10 +360,16 @@ cdef class Inbox(Mailbox):
             TimeoutError: nothing came in time.
             InboxClosed: the inbox is closed and empty.
         """
-        cdef Receive receive = self.simple_receive(False)
-        if timeout is not None:
-            receive.simple = False
-            receive.timeout = seconds_of(timeout)
+        if timeout is None:
+            return self.simple_receive(False)
+        return self.special_receive(timeout)
+
+    cdef Receive special_receive(self, object timeout):
+        """A wait with a timeout or, later, a predicate."""
+        cdef Receive receive = Receive.__new__(Receive)
+        self.owner.scheduler.check_thread()
+        receive.inbox = self
+        receive.timeout = seconds_of(timeout)
         return receive
 
     cdef Receive simple_receive(self, bint iterating):
@@ -375,11 +381,9 @@ cdef class Inbox(Mailbox):
             receive.inbox = self
             if self.owner.alive:
                 self.spare = receive  # a ring, which the owner's end breaks
-        receive.simple = True
+            receive.simple = True
         receive.finished = receive.in_front = False
         receive.iterating = iterating
-        receive.timeout = None
-        receive.until = 0
         return receive
 
     def receive_nowait(self):
@@ -419,7 +423,7 @@ cdef class Inbox(Mailbox):
 
 def receive_matching(Inbox inbox not None, match, timeout=None):
     """Wait for the first item for which `match(item)` is true; the others stay, in order."""
-    cdef Receive receive = inbox.receive(timeout)
+    cdef Receive receive = inbox.special_receive(timeout)
     if not callable(match):
         raise TypeError("match is a function of a message")
     receive.match = match
