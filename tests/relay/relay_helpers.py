@@ -4,12 +4,13 @@ import asyncio
 import base64
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 import websockets
+from wsproto.frame_protocol import FrameProtocol, Opcode
 
 from wsrelay import App, Message, process, relay_to
 from wsrelay.server import Server
@@ -233,6 +234,38 @@ async def dial(kind: str, url: str, **settings: Any) -> AsyncIterator[Any]:
 
 
 # -- requests byte by byte -------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def dial_raw(port: int, **changes: Any) -> AsyncIterator["RawClient"]:
+    """Upgrade a connection that then does only what it is told."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(handshake_bytes(**changes))
+        yield RawClient(reader, writer, await read_answer(reader))
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+@dataclass
+class RawClient:
+    """A client without a mind of its own; wsproto reads its frames."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    answer: "Answer"
+
+    async def frames(self) -> list[tuple[Opcode, Any]]:
+        """Opcode and payload of all frames up to the end of TCP, orderly or not."""
+        data = b""
+        with suppress(ConnectionError):
+            while chunk := await asyncio.wait_for(self.reader.read(65536), 5):
+                data += chunk
+        parser = FrameProtocol(True, [])
+        parser.receive_bytes(data)
+        return [(frame.opcode, frame.payload) for frame in parser.received_frames()]
 
 
 @dataclass
