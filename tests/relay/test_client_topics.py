@@ -1,4 +1,4 @@
-"""What a connection accepts: `ws.send`, `ws.close`, other topics, and what is dropped (section 4)."""
+"""What a connection accepts: `ws.send`, `ws.close`, other topics (relay contract, 4)."""
 
 import array
 import asyncio
@@ -21,7 +21,7 @@ async def connected(kind="websockets", **settings):
         yield here, client, (await here.mail.next("ws.join")).sender
 
 
-class Color(str, enum.Enum):
+class Color(str, enum.Enum):  # noqa: UP042 - its str() is its name, a StrEnum's its value
     RED = "red"
 
 
@@ -240,8 +240,10 @@ def test_codes_that_may_be_sent(run, code):
 
 @pytest.mark.parametrize(
     "code",
-    [0, -1, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 2**64]
-    + [pytest.param(10**5000, id="of more digits than int has text")],
+    [
+        *(0, -1, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 2**64),
+        pytest.param(10**5000, id="of more digits than int has text"),
+    ],
 )
 def test_a_code_that_may_not_be_sent(run, caplog, code):
     """It is logged, and 1000 used, with the reason."""
@@ -338,7 +340,9 @@ def test_an_other_topic_is_an_envelope(run, kind):
     run(main())
 
 
-@pytest.mark.parametrize("topic", ["x", "wsx.send", "ws", "WS.send", " ws.send", "채팅", '"\n', "w@"])
+@pytest.mark.parametrize(
+    "topic", ["x", "wsx.send", "ws", "WS.send", " ws.send", "채팅", '"\n', "w@"]
+)
 def test_topics_that_are_sent(run, topic):
     async def main():
         async with connected() as (_, client, pid):

@@ -4,7 +4,16 @@ import asyncio
 import gc
 
 import pytest
-from relay_helpers import ANY_ORIGIN, Mail, ask, dial, handshake_bytes, spawn_recorder, stage
+from relay_helpers import (
+    ANY_ORIGIN,
+    Mail,
+    ask,
+    dial,
+    handshake_bytes,
+    spawn_recorder,
+    stage,
+    until,
+)
 
 from wsrelay import HTTPError, PlainTextResponse, Response, process, relay_to
 from wsrelay.relay_connection import RelayConnection
@@ -124,9 +133,7 @@ def test_a_middleware_that_fails_or_replaces_the_upgrade(run, middleware, relay_
 
     async def main():
         options = {**ANY_ORIGIN, "wsrelay.connections.max": "1"}
-        async with stage(
-            middleware=[around], relay_outside=relay_outside, options=options
-        ) as here:
+        async with stage(middleware=[around], relay_outside=relay_outside, options=options) as here:
             around.here = here
             for _ in range(2):  # the second one finds the seat free
                 answer = await ask(here.port, handshake_bytes())
@@ -227,9 +234,11 @@ def test_a_target_that_ends_before_the_101(run):
 
         async with stage(connect) as here:
             assert (await ask(here.port, handshake_bytes())).status == 503
-        async with stage(lambda *_: relay_to(process.spawn(brief))) as here:
-            async with dial("websockets", here.url) as client:
-                assert await client.closed() == (1000, "target process exited")
+        async with (
+            stage(lambda *_: relay_to(process.spawn(brief))) as here,
+            dial("websockets", here.url) as client,
+        ):
+            assert await client.closed() == (1000, "target process exited")
 
     run(main())
 
@@ -248,7 +257,7 @@ def test_what_somebody_else_knows_is_kept(run):
         ready = asyncio.Event()
 
         async def connect(request, here):
-            monitored, linked, orphan = (spawn_recorder(here) for _ in range(3))
+            monitored, linked, _orphan = (spawn_recorder(here) for _ in range(3))
             here.spawned.append(process.spawn(here.mail.record, name="known"))
             here.keeper = process.spawn(watcher, None, [monitored, linked], ready, name="keeper")
             await ready.wait()
@@ -280,8 +289,7 @@ def test_what_processes_spawned_is_kept(run):
 
         async with stage(connect) as here:
             assert (await ask(here.port, handshake_bytes())).status == 503
-            while len(here.app.processes()) > 1:
-                await asyncio.sleep(0)
+            await until(lambda: len(here.app.processes()) == 1)
             assert [one.pid for one in here.app.processes()] == children
 
     run(main())
@@ -438,8 +446,6 @@ def test_a_target_does_not_keep_its_first_client(run):
                 left = await mail.next("ws.leave")
             assert [one.pid for one in here.app.processes()] == shared
             del left
-            async with asyncio.timeout(5):
-                while connection_objects():  # TCP ends behind EXIT, and its hold with it
-                    await asyncio.sleep(0.005)
+            await until(lambda: connection_objects() == 0)  # TCP ends behind EXIT
 
     run(main())
