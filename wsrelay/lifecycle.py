@@ -82,7 +82,7 @@ async def stop(app: App, restart: bool) -> None:
 
 
 async def _end_connections(scheduler: Scheduler, restart: bool, limit: float) -> None:
-    """Close all connections in jittered batches, and wait at most `limit` seconds for their EXITs."""
+    """Close all connections in jittered batches; `limit` seconds later none is left."""
     code, reason = (1012, "service restart") if restart else (1001, "server shutting down")
     loop = scheduler.loop
     begin = loop.time()
@@ -104,7 +104,7 @@ async def _end_connections(scheduler: Scheduler, restart: bool, limit: float) ->
 
 async def _end_transports(scheduler: Scheduler, deadline: float) -> None:
     """Let go out what ended connections have still to write; at the deadline they are cut off."""
-    while scheduler.lingering and scheduler.loop.time() < deadline:
+    while scheduler.lingering and scheduler.loop.time() < deadline:  # noqa: ASYNC110 - no event tells
         await asyncio.sleep(LINGER_STEP)
     for connection in list(scheduler.lingering):
         connection.cut_off()
