@@ -161,12 +161,16 @@ cdef class Mailbox:
 
     cdef int wake_first(self) except -1:
         """Wake the first waiter and keep an item for it, if there is a free one."""
-        cdef Waiter waiter = self.first
-        if waiter is not None and self.count > self.reserved:
+        cdef Waiter waiter
+        while self.first is not None and self.count > self.reserved:
+            waiter = self.first
             self.shift()
-            self.reserved += 1
-            waiter.reserved_in = self
-            waiter.wake()
+            # One that waits on several mailboxes may have an item of another one already.
+            if waiter.reserved_in is None:
+                self.reserved += 1
+                waiter.reserved_in = self
+                waiter.wake()
+                break
         return 0
 
     cdef int shut(self, bint discard) except -1:
