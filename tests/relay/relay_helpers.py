@@ -253,6 +253,15 @@ async def dial(kind: str, url: str, **settings: Any) -> AsyncIterator[Any]:
         yield AiohttpClient(raw)
 
 
+@asynccontextmanager
+async def connected(
+    kind: str = "websockets", **settings: Any
+) -> AsyncIterator[tuple[Stage, Any, PID]]:
+    """A stage, a client, and the client's PID."""
+    async with stage(**settings) as here, dial(kind, here.url) as client:
+        yield here, client, (await here.mail.next("ws.join")).sender
+
+
 # -- requests byte by byte -------------------------------------------------------------------------
 
 
