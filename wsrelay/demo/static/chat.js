@@ -40,7 +40,6 @@ function connect() {
 function closed(code, reason) {
   const why = `Closed: ${code}${reason ? `, ${reason}` : code === 1006 ? ", no connection" : ""}`;
   status("closed", why);
-  if ($("log").lastChild?.textContent !== why) notice(why);
   enable(false);
   const wait = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** tries) * (0.75 + Math.random() / 2);
   const due = Date.now() + wait;
@@ -53,6 +52,7 @@ function closed(code, reason) {
   };
   timer = setInterval(tick, 200);
   tick();
+  if ($("log").lastChild?.textContent !== why) notice(why);
 }
 
 const on = {
@@ -165,7 +165,7 @@ onSubmit("join", () => {
   if (socket === null || socket.readyState === WebSocket.CLOSED) connect();
 });
 onSubmit("say", () => {
-  send({ say: $("text").value });
+  if ($("text").value.trim()) send({ say: $("text").value });
   $("text").value = "";
 });
 onSubmit("move", () => {
@@ -175,4 +175,5 @@ onSubmit("move", () => {
 });
 $("now").addEventListener("click", connect);
 addEventListener("online", () => { if (!$("retry").hidden) connect(); });
+$("wire").open = matchMedia("(min-width: 44.01rem)").matches;
 $("room").value = new URLSearchParams(location.hash.slice(1)).get("room") ?? "tea";
