@@ -89,9 +89,9 @@ cpdef str check_topic(object topic):
         raise TypeError(f"a topic is a str, not {type(topic).__name__}")
     if topic == "":
         raise ValueError("a topic is not empty")
-    if (<str>topic)[0] == "@":
+    if topic[0] == "@":
         raise ValueError(f"topic {topic!r} is the system's: a topic does not begin with '@'")
-    return topic
+    return str(topic)
 
 
 def send(dest, topic, *payloads) -> bool:
@@ -113,8 +113,7 @@ def send(dest, topic, *payloads) -> bool:
     cdef Process sender = running_process()
     cdef Process process
     if type(topic) is not str or <str>topic == "" or (<str>topic)[0] == "@":
-        check_topic(topic)
-        topic = str(topic)
+        topic = check_topic(topic)
     process = resolve(dest)
     if process is None:
         return False
@@ -132,7 +131,7 @@ def broadcast(dests, topic, *payloads) -> int:
     cdef PID sender_pid = None if sender is None else sender.pid
     cdef Shared shared = Shared.__new__(Shared)
     cdef Process process
-    cdef str text = str(check_topic(topic))
+    cdef str text = check_topic(topic)
     cdef object payload = one_payload(payloads)
     cdef Py_ssize_t accepted = 0, many = len(payloads)
     cdef list found
@@ -173,7 +172,7 @@ def scheduler_for_thread(dest) -> Scheduler:
         NoApp: none runs, or several do; or this is a forked child of the one that runs it.
     """
     cdef Scheduler found = _scheduler_of(plain_dest(dest))
-    if found.forked:
+    if found.lost is not None:
         found.refuse_thread()
     return found
 
