@@ -181,12 +181,12 @@ def events() -> Inbox:
 
 def listen(topic: str) -> Inbox:
     """Send messages of exactly this topic to an inbox of their own."""
-    return _self().listen(str(check_topic(topic)))
+    return _self().listen(check_topic(topic))
 
 
 def unlisten(topic: str) -> None:
     """End `listen`; what waits in its inbox goes to the end of the ordinary one."""
-    _self().unlisten(str(check_topic(topic)))
+    _self().unlisten(check_topic(topic))
 
 
 def receive(
@@ -213,11 +213,11 @@ def send_threadsafe(dest: Destination, topic: str, *payloads: Any) -> None:
         NoApp: `dest` is a name, and no App (or several) runs in this OS process; or the loop of
             its App is closed.
     """
-    check_topic(topic)
+    topic = check_topic(topic)
     scheduler = scheduler_for_thread(dest)
     try:
         scheduler.loop.call_soon_threadsafe(
-            send_as_system, scheduler, dest, str(topic), payloads, context=scheduler.context
+            send_as_system, scheduler, dest, topic, payloads, context=scheduler.context
         )
     except RuntimeError:
         raise NoApp("the loop of this App is closed") from None
@@ -227,11 +227,11 @@ def send_after(
     delay: float | str, dest: Destination, topic: str, *payloads: Any
 ) -> Timer:
     """Send after `delay`; `timer.cancel()` takes it back, and so does the end of the caller."""
-    check_topic(topic)
+    topic = check_topic(topic)
     process = current_process()
     if process is not None:
-        return process.send_after(seconds(delay), dest, str(topic), payloads)
-    return send_later(current_scheduler(), seconds(delay), dest, str(topic), payloads)
+        return process.send_after(seconds(delay), dest, topic, payloads)
+    return send_later(current_scheduler(), seconds(delay), dest, topic, payloads)
 
 
 async def call(
@@ -243,7 +243,7 @@ async def call(
         NoProcess: `dest` is dead, unknown, or ends before it answers.
         TimeoutError: no answer within `timeout`.
     """
-    topic = str(check_topic(topic))
+    topic = check_topic(topic)
     limit = _limit(timeout)
     scheduler = current_scheduler()
     target = resolve(dest)

@@ -187,7 +187,7 @@ cdef class CoroutineProcess(MailProcess):
             self.finish_failed(outcome)
             give_object(None, result)
             return PYGEN_RETURN
-        if self.outcome_status == PYGEN_NEXT and self.cancel_pending:
+        if self.outcome_status == PYGEN_NEXT and self.cancel_pending and self.alive:
             # As Task does for a cancel that came during its step: cancel what it now awaits.
             cancel = getattr(outcome, "cancel", None)
             if cancel is not None and cancel(msg=self.cancel_message):
@@ -233,11 +233,13 @@ cdef class CoroutineProcess(MailProcess):
     cdef object refuse(self, object awaited):
         """A dead process awaits again: CancelledError comes at the task's next step."""
         cancel = getattr(awaited, "cancel", None)
-        if cancel is not None:
-            cancel()
+        cancelled = cancel is not None and cancel()
         self.refusals += 1
         if self.refusals <= PATIENT_REFUSALS:
-            return None  # a bare yield: the next step comes in the next turn of the loop
+            # The task waits until the cancel has its effect; for a bare yield, a turn of the loop.
+            return awaited if cancelled else None
+        if isinstance(awaited, asyncio.Future):
+            awaited.add_done_callback(retrieve)
         pause = self.scheduler.loop.create_future()
         self.scheduler.loop.call_later(REFUSAL_PAUSE, end_pause, pause)
         pause._asyncio_future_blocking = True
@@ -435,6 +437,12 @@ cdef object exit_in(object error):
             exits = exits.exceptions[0]
         return exits
     return error if isinstance(error, ProcessExit) else None
+
+
+def retrieve(future):
+    """Nobody waits for it any more, and nobody shall hear of that."""
+    if not future.cancelled():
+        future.exception()
 
 
 def end_pause(future):

@@ -37,7 +37,7 @@ cdef class Scheduler:
     cdef object clock                 # callable that returns seconds, or None for the system's
     cdef readonly object context      # context of drains and timers; never that of a process
     cdef unsigned long thread
-    cdef bint forked                  # this is the child of a fork: the loop is the parent's
+    cdef str lost                     # why the loop is not ours any more (fork, closed), or None
     cdef Schedulable stepping         # whose coroutine runs right now, or None
     cdef list ready                   # to step in the next round
     cdef list dirty                   # output that waits for the end of the drain
@@ -63,6 +63,7 @@ cdef class Scheduler:
     cdef int finish_drain(self) except -1
     cdef int put_back(self, list batch, Py_ssize_t index) except -1
     cdef int check_thread(self) except -1
+    cdef int lose(self, str why) except -1
     cdef int refuse_thread(self) except -1
     cdef int say(self, str kind, Schedulable process, object detail) except -1
     cdef int signal(self, Schedulable process, PID source, str reason, object result) except -1

@@ -26,8 +26,9 @@ running_schedulers = []
 def _after_fork() -> None:
     """In a forked child the loops, and all that is on them, stay the parent's."""
     for scheduler in running_schedulers:
-        (<Scheduler>scheduler).forked = True
-        (<Scheduler>scheduler).thread = 0
+        (<Scheduler>scheduler).lose(
+            "this OS process was forked while the App ran: "
+            "only the parent has it; start another App here")
     running_schedulers.clear()
 
 
@@ -198,7 +199,8 @@ cdef class Scheduler:
             self.call_soon(self.bound_drain, context=self.context)
         except RuntimeError:
             if self.loop.is_closed():
-                raise NoApp("the loop of this App was closed while its processes lived") from None
+                self.lose("the loop of this App was closed while its processes lived")
+                self.refuse_thread()
             raise
         self.scheduled = True
         return 0
@@ -219,7 +221,7 @@ cdef class Scheduler:
 
     cdef int step_all(self) except -1:
         cdef list batch
-        cdef double until = 0
+        cdef double until = monotonic() + DRAIN_SECONDS
         cdef int rounds = 0
         cdef Py_ssize_t steps = 0, index = 0, size
         while self.ready:
@@ -229,12 +231,9 @@ cdef class Scheduler:
                 for index in range(size):
                     (<Schedulable>batch[index]).step()
                     steps += 1
-                    if steps % CLOCK_EVERY == 0:
-                        if until == 0:
-                            until = monotonic() + DRAIN_SECONDS
-                        elif monotonic() > until:
-                            self.put_back(batch, index + 1)
-                            return 0
+                    if steps % CLOCK_EVERY == 0 and monotonic() > until:
+                        self.put_back(batch, index + 1)
+                        return 0
             except BaseException as error:
                 self.put_back(batch, index + 1)
                 self.caught(<Schedulable>batch[index], error)
@@ -301,10 +300,15 @@ cdef class Scheduler:
             self.refuse_thread()
         return 0
 
+    cdef int lose(self, str why) except -1:
+        """From now on each call is refused."""
+        self.lost = why
+        self.thread = 0
+        return 0
+
     cdef int refuse_thread(self) except -1:
-        if self.forked:
-            raise NoApp("this OS process was forked while the App ran: "
-                        "only the parent has it; start another App here")
+        if self.lost is not None:
+            raise NoApp(self.lost)
         raise WrongThread("this call belongs to the thread of the App's loop; "
                           "from another thread use process.send_threadsafe")
 

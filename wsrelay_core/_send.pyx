@@ -93,7 +93,7 @@ cpdef str check_topic(object topic):
         raise TypeError(f"a topic is a str, not {type(topic).__name__}")
     if topic == "":
         raise ValueError("a topic is not empty")
-    if (<str>topic)[0] == "@":
+    if topic[0] == "@":
         raise ValueError(f"topic {topic!r} is the system's: a topic does not begin with '@'")
     return PyUnicode_FromObject(topic)
 
@@ -181,7 +181,7 @@ def scheduler_for_thread(dest) -> Scheduler:
         NoApp: none runs, or several do; or this is a forked child of the one that runs it.
     """
     cdef Scheduler found = _scheduler_of(plain_dest(dest))
-    if found.forked:
+    if found.lost is not None:
         found.refuse_thread()
     return found
 

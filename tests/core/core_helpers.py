@@ -39,10 +39,9 @@ class Core:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        tasks = []
         for process in self.scheduler.table.processes():
-            tasks.append(process.task)
             process.terminate()
+        tasks = [process.task for process in self.scheduler.unfinished]
         if tasks:
             await asyncio.wait(tasks)
         self.scheduler.stop()
