@@ -232,8 +232,10 @@ cdef class CoroutineProcess(MailProcess):
 
     cdef object refuse(self, object awaited):
         """A dead process awaits again: CancelledError comes at the task's next step."""
-        cancel = getattr(awaited, "cancel", None)
-        cancelled = cancel is not None and cancel()
+        cdef bint cancelled = False
+        if awaited is not self.park:  # which nobody else waits on: the next step gives it up
+            cancel = getattr(awaited, "cancel", None)
+            cancelled = cancel is not None and cancel()
         self.refusals += 1
         if self.refusals <= PATIENT_REFUSALS:
             # The task waits until the cancel has its effect; for a bare yield, a turn of the loop.
