@@ -26,7 +26,8 @@ entries:
     timeouts: {shutdown: "${env:SHUTDOWN|10s}"}
   - {name: pages, kind: http.router}
   - {name: hello, kind: http.endpoint, meta: {router: pages}, method: GET, path: /, func: h:hello}
-  - {name: sockets, kind: http.router, prefix: /ws, post_middleware: [websocket_relay]}
+  - {name: sockets, kind: http.router, prefix: /ws, post_middleware: [websocket_relay],
+     post_options: {wsrelay.allowed.origins: "https://app.example.com"}}
   - {name: connect, kind: http.endpoint, meta: {router: sockets}, method: GET, path: "/{name}",
      func: h:connect}
   - {name: pool, kind: process.host}

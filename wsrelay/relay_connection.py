@@ -62,6 +62,8 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
             self._apply(_control_command(payload))
         except (FieldError, InvalidPID) as error:
             self._refuse(payload, sender, str(error))
+        except Exception as error:  # of a mapping of the sender's own making
+            self._refuse(None, sender, f"ws.control: {describe(error)}")
 
     def _apply(self, command: RelayCommand) -> None:
         target = None if command.target is None else find_target(command.target)

@@ -125,7 +125,9 @@ cdef class Connection(Receiving):
         self.end(self.exit_reason, self.record(), None)
 
     def join(self) -> None:
-        """Tell the target that the client is there."""
+        """Tell the target that the client is there; once for each target."""
+        if self.joined or self.target is None:
+            return
         self.joined = True
         self.target.post(WS_JOIN, {CLIENT_PID: self.pid, METADATA: self.metadata}, self.pid, 0,
                          True)

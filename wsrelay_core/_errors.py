@@ -63,7 +63,7 @@ class LinkFailed(WSRelayError):
         self.reason = reason
 
 
-class ProcessExit(BaseException):  # noqa: N818 - an order, not an error; no `except Exception` stops it
+class ProcessExit(BaseException):
     """Raised by `wsrelay.exit(reason)`: ends the calling process with that reason."""
 
     def __init__(self, reason: str = "normal") -> None:

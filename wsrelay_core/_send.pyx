@@ -10,7 +10,7 @@ from cpython.contextvars cimport get_value
 from cpython.unicode cimport PyUnicode_FromObject
 
 from wsrelay_core._hint cimport hinted_process
-from wsrelay_core._pid cimport PID
+from wsrelay_core._pid cimport PID, plain_dest
 from wsrelay_core._process cimport (
     Process, Ref, Shared, Timer, find_process, give_up, later, one_payload, watch,
 )
@@ -93,7 +93,7 @@ cpdef str check_topic(object topic):
         raise TypeError(f"a topic is a str, not {type(topic).__name__}")
     if topic == "":
         raise ValueError("a topic is not empty")
-    if (<str>topic)[0] == "@":
+    if topic[0] == "@":
         raise ValueError(f"topic {topic!r} is the system's: a topic does not begin with '@'")
     return PyUnicode_FromObject(topic)
 
@@ -143,10 +143,15 @@ def broadcast(dests, topic, *payloads) -> int:
     cdef str text = check_topic(topic)
     cdef object payload = one_payload(payloads)
     cdef Py_ssize_t accepted = 0, many = len(payloads)
-    for dest in list(dests):
-        process = resolve(dest)
-        if process is not None and process.deliver(text, payload, many, sender_pid, shared):
-            accepted += 1
+    cdef list found
+    if isinstance(dests, str):
+        raise TypeError("broadcast sends to many: use send for one destination")
+    found = [resolve(dest) for dest in dests]  # a bad destination is refused before the first send
+    for one in found:
+        if one is not None:
+            process = <Process>one
+            if process.deliver(text, payload, many, sender_pid, shared):
+                accepted += 1
     return accepted
 
 
@@ -169,7 +174,19 @@ def send_later(Scheduler scheduler not None, double delay, dest, str topic, tupl
 
 
 def scheduler_for_thread(dest) -> Scheduler:
-    """The scheduler that owns `dest`, looked for from any thread; raises NoApp."""
+    """The scheduler that owns `dest`, looked for from any thread.
+
+    Raises:
+        InvalidPID, TypeError: `dest` is no destination.
+        NoApp: none runs, or several do; or this is a forked child of the one that runs it.
+    """
+    cdef Scheduler found = _scheduler_of(plain_dest(dest))
+    if found.lost is not None:
+        found.refuse_thread()
+    return found
+
+
+cdef Scheduler _scheduler_of(object dest):
     if type(dest) is PID:
         record = (<PID>dest).record
         if record is not None:
@@ -177,9 +194,11 @@ def scheduler_for_thread(dest) -> Scheduler:
     found = scheduler_var.get()
     if found is not None and (<Scheduler>found).running:
         return found
-    if len(running_schedulers) == 1:
-        return running_schedulers[0]
-    raise NoApp(f"{len(running_schedulers)} Apps run in this OS process: "
+    here = [scheduler for scheduler in running_schedulers
+            if not (<Scheduler>scheduler).loop.is_closed()]
+    if len(here) == 1:
+        return here[0]
+    raise NoApp(f"{len(here)} Apps run in this OS process: "
                 f"use a PID that `spawn` returned, or call from a thread that a process started")
 
 

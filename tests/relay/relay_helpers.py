@@ -4,19 +4,28 @@ import asyncio
 import base64
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+import orjson
 import websockets
+from wsproto.frame_protocol import FrameProtocol, Opcode
 
-from wsrelay import App, Message, process, relay_to
+from wsrelay import App, Message, Response, process, relay_to
 from wsrelay.server import Server
 from wsrelay_core import PID
 
 CLIENTS = ["websockets", "aiohttp"]
 ANY_ORIGIN = {"wsrelay.allowed.origins": "*"}
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for what sends no event."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
 
 
 # -- the server's side -----------------------------------------------------------------------------
@@ -47,6 +56,11 @@ class Mail:
         return self._queue.qsize()
 
 
+def with_options(**options: str) -> dict[str, str]:
+    """Options by their names without `wsrelay.`, `_` for `.`; any origin."""
+    return {**ANY_ORIGIN, **{f"wsrelay.{k.replace('_', '.')}": v for k, v in options.items()}}
+
+
 @dataclass
 class Stage:
     """A running App with one relayed route, `/ws`."""
@@ -71,9 +85,7 @@ class Stage:
 
     async def until_alone(self) -> None:
         """Wait until no process and no connection is left; a monitor would keep an orphan."""
-        async with asyncio.timeout(5):
-            while self.app.processes():
-                await asyncio.sleep(0.001)
+        await until(lambda: not self.app.processes())
 
 
 @asynccontextmanager
@@ -137,6 +149,15 @@ def spawn_recorder(here: Stage) -> PID:
     pid = process.spawn(here.mail.record)
     here.spawned.append(pid)
     return pid
+
+
+def with_header(here: Stage, value: str | bytes | None = None, **fields: Any) -> Response:
+    """A response with the relay's header, built by hand."""
+    response = Response()
+    if value is None:
+        value = orjson.dumps({"target_pid": str(spawn_recorder(here)), **fields})
+    response.headers["X-WS-Relay"] = value
+    return response
 
 
 # -- clients ---------------------------------------------------------------------------------------
@@ -232,7 +253,48 @@ async def dial(kind: str, url: str, **settings: Any) -> AsyncIterator[Any]:
         yield AiohttpClient(raw)
 
 
+@asynccontextmanager
+async def connected(
+    kind: str = "websockets", **settings: Any
+) -> AsyncIterator[tuple[Stage, Any, PID]]:
+    """A stage, a client, and the client's PID."""
+    async with stage(**settings) as here, dial(kind, here.url) as client:
+        yield here, client, (await here.mail.next("ws.join")).sender
+
+
 # -- requests byte by byte -------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def dial_raw(port: int, **changes: Any) -> AsyncIterator["RawClient"]:
+    """Upgrade a connection that then does only what it is told."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(handshake_bytes(**changes))
+        yield RawClient(reader, writer, await read_answer(reader))
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+@dataclass
+class RawClient:
+    """A client without a mind of its own; wsproto reads its frames."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    answer: "Answer"
+
+    async def frames(self) -> list[tuple[Opcode, Any]]:
+        """Opcode and payload of all frames up to the end of TCP, orderly or not."""
+        data = b""
+        with suppress(ConnectionError):
+            while chunk := await asyncio.wait_for(self.reader.read(65536), 5):
+                data += chunk
+        parser = FrameProtocol(True, [])
+        parser.receive_bytes(data)
+        return [(frame.opcode, frame.payload) for frame in parser.received_frames()]
 
 
 @dataclass
@@ -301,3 +363,12 @@ async def read_answer(reader: asyncio.StreamReader, *, head: bool = False) -> An
     if closes:
         assert await asyncio.wait_for(reader.read(), 5) == b""
     return Answer(status, fields, body, closes)
+
+
+async def refused(here: Stage, data: bytes, status: int, **settings: Any) -> Answer:
+    """Ask, and check what every refusal of a handshake has in common."""
+    answer = await ask(here.port, data, **settings)
+    assert answer.status == status, answer
+    assert answer.closed
+    assert answer.all("x-ws-relay") == []
+    return answer

@@ -4,9 +4,19 @@ import asyncio
 import gc
 
 import pytest
-from relay_helpers import ANY_ORIGIN, Mail, ask, dial, handshake_bytes, spawn_recorder, stage
+from relay_helpers import (
+    ANY_ORIGIN,
+    Mail,
+    ask,
+    dial,
+    handshake_bytes,
+    spawn_recorder,
+    stage,
+    until,
+)
 
 from wsrelay import HTTPError, PlainTextResponse, Response, process, relay_to
+from wsrelay.process import spawn_scope
 from wsrelay.relay_connection import RelayConnection
 
 
@@ -124,9 +134,7 @@ def test_a_middleware_that_fails_or_replaces_the_upgrade(run, middleware, relay_
 
     async def main():
         options = {**ANY_ORIGIN, "wsrelay.connections.max": "1"}
-        async with stage(
-            middleware=[around], relay_outside=relay_outside, options=options
-        ) as here:
+        async with stage(middleware=[around], relay_outside=relay_outside, options=options) as here:
             around.here = here
             for _ in range(2):  # the second one finds the seat free
                 answer = await ask(here.port, handshake_bytes())
@@ -149,14 +157,16 @@ def test_a_middleware_that_hides_the_failure(run, act):
     run(main())
 
 
+@pytest.mark.parametrize("outside", [[], [hides_failures]])
 @pytest.mark.parametrize("changes", [{"Origin": "http://x.example"}, {"Sec-WebSocket-Key": "x"}])
-def test_a_middleware_that_spawns_for_a_refused_client(run, changes):
+def test_a_middleware_that_spawns_for_a_refused_client(run, changes, outside):
     around = with_stage(spawns)
 
     async def main():
-        async with stage(middleware=[around], options={}) as here:
+        async with stage(middleware=[*outside, around], options={}) as here:
             around.here = here
-            assert (await ask(here.port, handshake_bytes(**changes))).status in (400, 403)
+            answer = await ask(here.port, handshake_bytes(**changes))
+            assert answer.status in ((500,) if outside else (400, 403))
             assert (len(here.spawned), here.calls) == (1, 0)
             await here.until_alone()
 
@@ -227,9 +237,11 @@ def test_a_target_that_ends_before_the_101(run):
 
         async with stage(connect) as here:
             assert (await ask(here.port, handshake_bytes())).status == 503
-        async with stage(lambda *_: relay_to(process.spawn(brief))) as here:
-            async with dial("websockets", here.url) as client:
-                assert await client.closed() == (1000, "target process exited")
+        async with (
+            stage(lambda *_: relay_to(process.spawn(brief))) as here,
+            dial("websockets", here.url) as client,
+        ):
+            assert await client.closed() == (1000, "target process exited")
 
     run(main())
 
@@ -248,7 +260,7 @@ def test_what_somebody_else_knows_is_kept(run):
         ready = asyncio.Event()
 
         async def connect(request, here):
-            monitored, linked, orphan = (spawn_recorder(here) for _ in range(3))
+            monitored, linked, _orphan = (spawn_recorder(here) for _ in range(3))
             here.spawned.append(process.spawn(here.mail.record, name="known"))
             here.keeper = process.spawn(watcher, None, [monitored, linked], ready, name="keeper")
             await ready.wait()
@@ -280,8 +292,7 @@ def test_what_processes_spawned_is_kept(run):
 
         async with stage(connect) as here:
             assert (await ask(here.port, handshake_bytes())).status == 503
-            while len(here.app.processes()) > 1:
-                await asyncio.sleep(0)
+            await until(lambda: len(here.app.processes()) == 1)
             assert [one.pid for one in here.app.processes()] == children
 
     run(main())
@@ -311,7 +322,9 @@ def test_what_is_spawned_after_the_request_is_kept(run):
         async def connect(request, here):
             async def later():
                 await go.wait()
-                return spawn_recorder(here)
+                pid = spawn_recorder(here)
+                assert spawn_scope.get() == []  # or it would grow for as long as the task runs
+                return pid
 
             tasks.append(asyncio.create_task(later()))
             return relay_to("nobody")
@@ -322,76 +335,6 @@ def test_what_is_spawned_after_the_request_is_kept(run):
             pid = await tasks[0]
             await asyncio.sleep(0)
             assert [one.pid for one in here.app.processes()] == [pid]
-
-    run(main())
-
-
-# -- limits ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("option", "status"),
-    [("wsrelay.connections.max", 503), ("wsrelay.connections.per_ip", 429)],
-)
-def test_limits_count_and_count_down(run, option, status):
-    async def main():
-        async with stage(options={**ANY_ORIGIN, option: "2"}) as here:
-            async with dial("websockets", here.url) as one, dial("websockets", here.url):
-                answer = await ask(here.port, handshake_bytes())
-                assert (answer.status, answer.closed) == (status, True)
-                assert int(answer["Retry-After"]) > 0
-                assert here.calls == 2
-                await one.close()
-                await here.mail.next("ws.leave")
-                async with dial("websockets", here.url):
-                    assert (await ask(here.port, handshake_bytes())).status == status
-            for _ in range(2):
-                await here.mail.next("ws.leave")
-
-    run(main())
-
-
-def test_per_ip_counts_each_address(run):
-    async def somebody_else(request, call_next):
-        request.client = (request.headers["X-From"], 1)
-        return await call_next(request)
-
-    async def main():
-        options = {**ANY_ORIGIN, "wsrelay.connections.per_ip": "1"}
-        async with stage(options=options, middleware=[somebody_else]) as here:
-            url = here.url
-            async with (
-                dial("websockets", url, additional_headers={"X-From": "10.0.0.1"}),
-                dial("websockets", url, additional_headers={"X-From": "10.0.0.2"}),
-            ):
-                answer = await ask(here.port, handshake_bytes(X_From="10.0.0.1"))
-                assert answer.status == 429
-
-    run(main())
-
-
-@pytest.mark.parametrize(
-    ("option", "status"),
-    [("wsrelay.connections.max", 503), ("wsrelay.connections.per_ip", 429)],
-)
-def test_handshakes_in_a_handler_count(run, option, status):
-    """Many clients at once can't pass a limit together, while their handlers wait."""
-
-    async def main():
-        inside, go = asyncio.Event(), asyncio.Event()
-
-        async def connect(request, here):
-            inside.set()
-            await go.wait()
-            return relay_to(spawn_recorder(here))
-
-        async with stage(connect, options={**ANY_ORIGIN, option: "1"}) as here:
-            first = asyncio.create_task(ask(here.port, handshake_bytes()))
-            await inside.wait()
-            assert (await ask(here.port, handshake_bytes())).status == status
-            go.set()
-            assert (await first).status == 101
-            assert here.calls == 1
 
     run(main())
 
@@ -438,8 +381,6 @@ def test_a_target_does_not_keep_its_first_client(run):
                 left = await mail.next("ws.leave")
             assert [one.pid for one in here.app.processes()] == shared
             del left
-            async with asyncio.timeout(5):
-                while connection_objects():  # TCP ends behind EXIT, and its hold with it
-                    await asyncio.sleep(0.005)
+            await until(lambda: connection_objects() == 0)  # TCP ends behind EXIT
 
     run(main())

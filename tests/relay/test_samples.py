@@ -129,10 +129,12 @@ def test_process_semantics_target_exits(run, kind):
 
     async def main():
         go = asyncio.Event()
-        async with stage(lambda *_: relay_to(process.spawn(fails, None, go))) as here:
-            async with dial(kind, here.url) as client:
-                go.set()
-                assert await client.closed() == (1011, "target process failed")
+        async with (
+            stage(lambda *_: relay_to(process.spawn(fails, None, go))) as here,
+            dial(kind, here.url) as client,
+        ):
+            go.set()
+            assert await client.closed() == (1011, "target process failed")
 
     run(main())
 
@@ -180,10 +182,12 @@ def test_configuration(run, kind):
         def connect(request):
             return relay_to(process.spawn(echo))
 
-        async with app.running() as server:
-            async with dial(kind, f"ws://127.0.0.1:{server.port}/ws/echo") as client:
-                await client.send("configured")
-                assert await client.receive() == "configured"
+        async with (
+            app.running() as server,
+            dial(kind, f"ws://127.0.0.1:{server.port}/ws/echo") as client,
+        ):
+            await client.send("configured")
+            assert await client.receive() == "configured"
 
     run(main())
 
