@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 BUILD = """
 import sys
 from setuptools.dist import Distribution
-package = Distribution()
+package = Distribution({"script_name": "setup.py"})
 package.parse_config_files()
 package.get_command_obj("build_py").build_lib = sys.argv[1]
 package.run_command("build_py")
