@@ -2,7 +2,7 @@
 
 import time
 
-from wsrelay_core._errors import HostFull, NoApp, NoProcess
+from wsrelay_core._errors import HostFull, NoApp, NoProcess, ProcessExit
 
 cimport cython
 
@@ -301,6 +301,18 @@ cdef class Process:
             for other in links:
                 self.scheduler.signal(<Process>other, self.pid, reason, result)
         return 0
+
+
+cdef object exit_in(object error):
+    """The ProcessExit that an exception is, or that alone a TaskGroup's group holds; else None."""
+    if isinstance(error, BaseExceptionGroup):
+        exits, others = error.split(ProcessExit)
+        if others is not None:
+            return None
+        while isinstance(exits, BaseExceptionGroup):
+            exits = exits.exceptions[0]
+        return exits
+    return error if isinstance(error, ProcessExit) else None
 
 
 cdef int _add(Process process, Process other) except -1:

@@ -74,7 +74,13 @@ cpdef Process resolve(object dest):
     Raises:
         InvalidPID: `dest` looks like a PID and is none.
         NoApp: `dest` is text, and no App is to be found.
+        NotAProcess: the calling process has ended.
     """
+    running_process()
+    return find(dest)
+
+
+cdef Process find(object dest):
     cdef Process process
     if type(dest) is PID and (<PID>dest).record is not None:
         process = <Process>(<PID>dest).record
@@ -114,7 +120,7 @@ def send(dest, topic, *payloads) -> bool:
     cdef Process process
     if type(topic) is not str or <str>topic == "" or (<str>topic)[0] == "@":
         topic = check_topic(topic)
-    process = resolve(dest)
+    process = find(dest)
     if process is None:
         return False
     return process.deliver(<str>topic, one_payload(payloads), len(payloads),
@@ -137,7 +143,7 @@ def broadcast(dests, topic, *payloads) -> int:
     cdef list found
     if isinstance(dests, str):
         raise TypeError("broadcast sends to many: use send for one destination")
-    found = [resolve(dest) for dest in dests]  # a bad destination is refused before the first send
+    found = [find(dest) for dest in dests]  # a bad destination is refused before the first send
     for one in found:
         if one is not None:
             process = <Process>one
