@@ -332,8 +332,9 @@ cdef int tell(Ref ref, object sender, str reason, Result result) except -1:
     """Bring a monitor its EXIT."""
     cdef Event event = new_event(EXIT, sender, reason, result, ref)
     if ref.watcher is None:
+        callback, ref.callback = ref.callback, None  # it may hold the event, and so the ref
         try:
-            ref.callback(event)
+            callback(event)
         except Exception as error:
             ref.scheduler.say("fault", None, error)
     elif ref.watcher.alive:
@@ -345,7 +346,7 @@ cdef int tell(Ref ref, object sender, str reason, Result result) except -1:
 cdef bint give_up(Ref ref) except -1:
     """Forget a monitor; no EXIT comes from it any more. Returns whether one was to come."""
     cdef Process watched = ref.watched
-    ref.watched = None
+    ref.watched = ref.callback = None
     if watched is None:
         return False
     if watched.monitors is not None:
