@@ -11,7 +11,7 @@ import sys
 
 from asyncio import CancelledError, current_task
 
-from wsrelay_core._errors import LinkFailed, ProcessExit
+from wsrelay_core._errors import LinkFailed
 from wsrelay_core._context import process_var, scheduler_var
 
 cimport cython
@@ -23,7 +23,7 @@ from wsrelay_core._inbox cimport Park, exception_of, new_park
 from wsrelay_core._mail cimport MailProcess
 from wsrelay_core._mailbox cimport Waiter
 from wsrelay_core._pid cimport PID
-from wsrelay_core._process cimport Event, Host, Process, Result, new_event
+from wsrelay_core._process cimport Event, Host, Process, Result, exit_in, new_event
 from wsrelay_core._scheduler cimport Scheduler
 from wsrelay_core._hint cimport enter_task, leave_task, set_hint
 from wsrelay_core._slots cimport (
@@ -427,18 +427,6 @@ cdef class CoroutineProcess(MailProcess):
     @property
     def cr_origin(self):
         return getattr(self.coroutine, "cr_origin", None)
-
-
-cdef object exit_in(object error):
-    """The ProcessExit that an exception is, or that alone a TaskGroup's group holds; else None."""
-    if isinstance(error, BaseExceptionGroup):
-        exits, others = error.split(ProcessExit)
-        if others is not None:
-            return None
-        while isinstance(exits, BaseExceptionGroup):
-            exits = exits.exceptions[0]
-        return exits
-    return error if isinstance(error, ProcessExit) else None
 
 
 def retrieve(future):
