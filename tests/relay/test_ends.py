@@ -98,7 +98,7 @@ def links_and_fails(here, client):
 
 def stops(restart):
     def cause(here, client):
-        asyncio.ensure_future(here.app.stop(restart=restart))
+        here.stopping = asyncio.ensure_future(here.app.stop(restart=restart))
 
     return cause
 
@@ -138,7 +138,8 @@ ENDS = [
     End("invalid_data", writes(b"\x81\x81\x00\x00\x00\x00\xff"), (1007, "invalid UTF-8"), 1007,
         "invalid_data", "error", clean=False),
     End("bad_close_code", writes(b"\x88\x82\x00\x00\x00\x00\x03\xed"),
-        (1002, "remote CLOSE with local-only reason"), 1002, "protocol_error", "error", clean=False),
+        (1002, "remote CLOSE with local-only reason"), 1002, "protocol_error", "error",
+        clean=False),
     End("bad_close_length", writes(b"\x88\x81\x00\x00\x00\x00\x03"),
         (1002, "CLOSE with 1 byte payload"), 1002, "protocol_error", "error", clean=False),
     End("slow_consumer", too_slow, (1013, "slow consumer"), 1013, "slow_consumer", "error"),
@@ -328,19 +329,19 @@ def test_client_data_is_discarded_while_closing(loop):
 @both_loops
 def test_a_client_that_does_not_answer_is_aborted_at_the_timeout(loop):
     async def main():
-        async with room({"wsrelay.close.timeout": "3s"}, clock=True) as here:
-            async with here.client() as client:
-                process.send(client.pid, "ws.close", 4000)
-                assert await client.receive() == (CLOSE, (4000, ""))
-                here.advance(2.9)
-                assert here.exits[client.pid] == []
-                assert not process.send(client.pid, "ws.send", {"data": "late"})
-                here.advance(0.2)
-                assert await client.receive() is None
-                event = await here.exit_of(client)
-                assert event.result.value["clean"] is False and event.reason == "normal"
-                leave = await here.mail.until_topic("ws.leave")
-                assert leave["clean"] is False and leave["code"] == 4000
+        options = {"wsrelay.close.timeout": "3s"}
+        async with room(options, clock=True) as here, here.client() as client:
+            process.send(client.pid, "ws.close", 4000)
+            assert await client.receive() == (CLOSE, (4000, ""))
+            here.advance(2.9)
+            assert here.exits[client.pid] == []
+            assert not process.send(client.pid, "ws.send", {"data": "late"})
+            here.advance(0.2)
+            assert await client.receive() is None
+            event = await here.exit_of(client)
+            assert event.result.value["clean"] is False and event.reason == "normal"
+            leave = await here.mail.until_topic("ws.leave")
+            assert leave["clean"] is False and leave["code"] == 4000
 
     run_on(loop, main())
 

@@ -348,7 +348,9 @@ async def pump_and_move(clients, targets):
     for start in range(0, MESSAGES, BATCH):
         for client in clients:
             client.send(*map(str, range(start, start + BATCH)))
-        for _ in range(chance.randrange(8)):
+        if chance.random() < 0.7:
+            await chance.choice(clients).read_by_server()
+        for _ in range(chance.randrange(4)):
             await asyncio.sleep(0)
         assert control(chance.choice(clients), target_pid=chance.choice(targets))
 
@@ -373,7 +375,7 @@ def test_ten_thousand_messages_across_two_hundred_transfers(loop):
                 )
                 for client in (one, two):
                     stays = sum(check_stays(mail, client.pid) for mail in mails)
-                    assert stays > TRANSFERS // 10  # else the transfers met no messages
+                    assert stays > TRANSFERS // 5  # else the transfers met no messages
                     each = [numbers_of(mail, client.pid) for mail in mails]
                     assert all(numbers == sorted(numbers) for numbers in each)
                     assert sorted(sum(each, [])) == list(range(MESSAGES))  # noqa: RUF017
