@@ -24,6 +24,7 @@ logger = logging.getLogger("wsrelay.process")
 DRAIN_BATCH = 100  # connections that are told to go at once
 DRAIN_STEPS = 20  # batches, if there are enough connections for so many
 CLOSE_SHARE = 0.8  # of the shutdown time; the rest is for the processes
+DELIVERY = 0.1  # seconds for the last mail
 LINGER_STEP = 0.01  # seconds between two looks at what still has to be written
 
 
@@ -99,6 +100,14 @@ async def _end_connections(scheduler: Scheduler, restart: bool, limit: float) ->
         await asyncio.wait([_exit_of(scheduler, one) for one in connections], timeout=left)
     for connection in connections:
         connection.cut_off()
+    await _deliver(scheduler)
+
+
+async def _deliver(scheduler: Scheduler) -> None:
+    """Let processes take their last mail, if that is not too much, before they are cancelled."""
+    limit = scheduler.loop.time() + DELIVERY
+    while not scheduler.idle and scheduler.loop.time() < limit:
+        await asyncio.sleep(0)
 
 
 async def _end_transports(scheduler: Scheduler, deadline: float) -> None:
