@@ -106,7 +106,7 @@ class Records(logging.Handler):
 
 
 class Room:
-    """A running App; `/` relays to `here.target`."""
+    """A running App; `/` relays to `here.target`, `/slow` does when it is let `go`."""
 
     def __init__(self, app: App, clock: Clock | None) -> None:
         self.app = app
@@ -117,6 +117,8 @@ class Room:
         self.target: PID | None = None
         self.exits: dict[str, list[Any]] = {}
         self.records = Records()
+        self.entered = asyncio.Event()
+        self.go = asyncio.Event()
 
     def spawn(self, function: Callable[..., Any] | None = None, *args: Any) -> PID:
         """Spawn a target; by default one that keeps its mail and obeys `do`."""
@@ -131,6 +133,11 @@ class Room:
     def connect(self, request: Any) -> Any:
         assert self.target is not None
         return relay_to(self.target, **self.fields)
+
+    async def connect_slowly(self, request: Any) -> Any:
+        self.entered.set()
+        await self.go.wait()
+        return self.connect(request)
 
     @asynccontextmanager
     async def client(self, **settings: Any) -> AsyncIterator["Client"]:
@@ -186,6 +193,7 @@ async def room(
         post_options={"wsrelay.allowed.origins": "*", **(options or {})},
     )
     router.get("/")(here.connect)
+    router.get("/slow")(here.connect_slowly)
     log = logging.getLogger("wsrelay.connection")
     level = log.level
     log.setLevel(logging.INFO)
@@ -234,7 +242,7 @@ class Client:
 
     @classmethod
     async def open(
-        cls, port: int, trailing: bytes = b"", receive: int | None = None, headers: str = "",
+        cls, port: int, trailing: bytes = b"", receive: int | None = None, path: str = "/",
         **settings: Any,
     ) -> "Client":
         """Connect and shake hands.
@@ -253,8 +261,8 @@ class Client:
         key = base64.b64encode(os.urandom(16)).decode()
         writer.write(
             (
-                "GET / HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-                f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{headers}\r\n"
+                f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
             ).encode()
             + trailing
         )
