@@ -106,7 +106,7 @@ async def _end_connections(scheduler: Scheduler, restart: bool, limit: float) ->
 async def _deliver(scheduler: Scheduler) -> None:
     """Let processes take their last mail, if that is not too much, before they are cancelled."""
     limit = scheduler.loop.time() + DELIVERY
-    while not scheduler.idle and scheduler.loop.time() < limit:
+    while not scheduler.idle and scheduler.loop.time() < limit:  # noqa: ASYNC110 - turns count
         await asyncio.sleep(0)
 
 

@@ -261,7 +261,8 @@ class Client:
         key = base64.b64encode(os.urandom(16)).decode()
         writer.write(
             (
-                f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                f"GET {path} HTTP/1.1\r\nHost: test\r\n"
+                "Connection: Upgrade\r\nUpgrade: websocket\r\n"
                 f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
             ).encode()
             + trailing

@@ -193,7 +193,7 @@ def test_a_fast_reader_does_not_let_its_streamer_keep_the_loop(loop):
         async with room() as here, here.client() as client:
             turns = []
             process.spawn(streamer, None, client.pid, turns)
-            while turns.count("stream") < 20:  # noqa: ASYNC110 - it counts the loop's turns
+            while turns.count("stream") < 20:
                 turns.append("loop")
                 await asyncio.sleep(0)
             assert turns.count("loop") >= 10

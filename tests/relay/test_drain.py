@@ -61,27 +61,30 @@ def test_stalled_clients_do_not_hold_the_stop_up(loop, reading):
 
     async def main():
         running = asyncio.get_running_loop()
-        async with room(shutdown=0.5) as here:
-            async with here.client(receive=4096) as client, here.client() as good:
-                if not reading:
-                    while not process.info(client.pid).queue_bytes:
-                        process.send(client.pid, "ws.send", {"data": bytes(2**16)})
-                        await asyncio.sleep(0)
-                begin = running.time()
-                stopping = asyncio.ensure_future(here.app.stop())
-                assert (await good.rest())[-1] == (CLOSE, (1001, "server shutting down"))
-                await stopping
-                assert running.time() - begin < 1
-                for one in (client, good):
-                    event = await here.exit_of(one)
-                    assert event.reason == "normal"
-                    record = event.result.value
-                    assert record["cause"] == "server_shutdown" and record["code"] == 1001
-                    assert record["clean"] is (one is good)
-                leaves = {one.sender: one.payload for one in here.mail.of("ws.leave")}
-                assert leaves[client.pid]["reason"] == "server_shutdown"
-                assert len(leaves) == 2
-                assert [one[0] for one in await client.rest()].count(CLOSE) == reading
+        async with (
+            room(shutdown=0.5) as here,
+            here.client(receive=4096) as client,
+            here.client() as good,
+        ):
+            if not reading:
+                while not process.info(client.pid).queue_bytes:
+                    process.send(client.pid, "ws.send", {"data": bytes(2**16)})
+                    await asyncio.sleep(0)
+            begin = running.time()
+            stopping = asyncio.ensure_future(here.app.stop())
+            assert (await good.rest())[-1] == (CLOSE, (1001, "server shutting down"))
+            await stopping
+            assert running.time() - begin < 1
+            for one in (client, good):
+                event = await here.exit_of(one)
+                assert event.reason == "normal"
+                record = event.result.value
+                assert record["cause"] == "server_shutdown" and record["code"] == 1001
+                assert record["clean"] is (one is good)
+            leaves = {one.sender: one.payload for one in here.mail.of("ws.leave")}
+            assert leaves[client.pid]["reason"] == "server_shutdown"
+            assert len(leaves) == 2
+            assert [one[0] for one in await client.rest()].count(CLOSE) == reading
 
     run_on(loop, main())
 
