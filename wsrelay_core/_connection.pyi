@@ -1,0 +1,43 @@
+import asyncio
+from typing import Any
+
+from wsproto.extensions import PerMessageDeflate
+
+from wsrelay_core._pid import PID
+from wsrelay_core._process import Host
+from wsrelay_core._receiving import Receiving
+from wsrelay_core._scheduler import Scheduler
+
+class Connection(Receiving):
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        host: Host,
+        entry: str,
+        *,
+        queue_max: int = 1048576,
+        queue_policy: str = "close",
+        message_max: int = 1048576,
+        message_timeout: float = 60,
+        ping_interval: float = 20,
+        ping_timeout: float = 20,
+        idle_timeout: float = 0,
+        close_timeout: float = 5,
+        deflate: PerMessageDeflate | None = None,
+        raw: bool = False,
+    ) -> None: ...
+    def watch_target(self, dest: str) -> bool: ...
+    def configure(self, topic: str, metadata: dict[str, Any], heartbeat: float) -> None: ...
+    def start(self, transport: asyncio.Transport, trailing_data: bytes = b"") -> None: ...
+    def abandon(self) -> None: ...
+    def join(self) -> None: ...
+    def transfer(self, dest: str) -> bool: ...
+    def heartbeat(self) -> None: ...
+    def uptime(self) -> str: ...
+    def describe(self) -> dict[str, Any]: ...
+    @property
+    def target_pid(self) -> PID | None: ...
+    @property
+    def heartbeat_interval(self) -> float: ...
+    @property
+    def is_open(self) -> bool: ...
