@@ -2,6 +2,7 @@
 
 import aiohttp
 import anyio
+import anyio.lowlevel
 import pytest
 from aiohttp import web
 from process_helpers import sends, settle, spawn_parked
@@ -42,7 +43,7 @@ def test_anyio_cancel_scope_of_its_own(inside, step):
             scope.cancel()
             await process.inbox().receive()
         assert scope.cancelled_caught
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
 
     inside(body)
 

@@ -8,7 +8,14 @@ import pytest
 from process_helpers import fails, leaves, never_ends, settle, spawn_parked, waits
 
 from wsrelay import (
-    PID, App, HostFull, NameTaken, NoProcess, ProcessFailed, UnknownEntry, process,
+    PID,
+    App,
+    HostFull,
+    NameTaken,
+    NoProcess,
+    ProcessFailed,
+    UnknownEntry,
+    process,
 )
 
 HERE = f"{__name__}:"
@@ -97,7 +104,8 @@ def test_the_source_of_exactly_one_entry_is_that_entry(run):
         ("unknown", UnknownEntry), ("app:unknown", UnknownEntry), ("", UnknownEntry),
         ("no_such_module_here:function", UnknownEntry), (HERE + "missing", UnknownEntry),
         (HERE + "not_a_function", UnknownEntry), (None, TypeError), (7, TypeError),
-        (not_async, TypeError), (HERE + "not_async", TypeError), (HERE + "adds.missing", LookupError),
+        (not_async, TypeError), (HERE + "not_async", TypeError),
+        (HERE + "adds.missing", UnknownEntry),
     ],
 )
 def test_what_can_not_be_spawned(inside, target, error):
