@@ -100,7 +100,7 @@ set_duration_reader(seconds)
 Destination = PID | str
 Target = str | Callable[..., Awaitable[Any]]
 
-# Collects what a request's middleware and handler spawn, so that a refused upgrade can take it back.
+# Collects what a request's middleware and handler spawn: a refused upgrade takes it back.
 spawn_scope: ContextVar[list[PID] | None] = ContextVar("wsrelay_spawned", default=None)
 
 
@@ -235,7 +235,10 @@ def send_after(
 
 
 async def call(
-    dest: Destination, topic: str, payload: Any = None, timeout: float | str | None = 5.0
+    dest: Destination,
+    topic: str,
+    payload: Any = None,
+    timeout: float | str | None = 5.0,  # noqa: ASYNC109 - part of the contract
 ) -> Any:
     """Request and reply: the receiver answers with `msg.reply(value)` (OTP: `gen_server:call`).
 
@@ -274,7 +277,9 @@ def _fail_call(reply: asyncio.Future[Any], event: Event) -> None:
 
 
 async def drained(
-    ws_pid: Destination, below: int | None = None, timeout: float | str | None = None
+    ws_pid: Destination,
+    below: int | None = None,
+    timeout: float | str | None = None,  # noqa: ASYNC109 - part of the contract
 ) -> None:
     """Wait until fewer than `below` bytes are queued towards a client: back-pressure for streams.
 
