@@ -15,7 +15,7 @@ from wsrelay.config import Address, Config, load_file, parse_address
 from wsrelay.errors import NoApp
 from wsrelay.http.router import Router
 from wsrelay.middleware.table import build_chain
-from wsrelay.process import ProcessInfo, info_of
+from wsrelay.process_info import ProcessInfo, info_of
 from wsrelay.registry import Function, Registry
 from wsrelay.relay import warn_of_origins
 from wsrelay.server import Server, Service
