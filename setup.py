@@ -10,6 +10,7 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.sdist import sdist
 
 DEBUG = os.environ.get("WSRELAY_DEBUG") == "1"
 SANITIZE = os.environ.get("WSRELAY_SANITIZE") == "1"
@@ -47,7 +48,27 @@ def extensions() -> list[Extension]:
     ]
 
 
+# What the sdist has beside Python and stubs: who builds from it can also test and measure.
+BESIDE = ("wsrelay_core", "tests", "bench", "docs", "examples", "CHANGELOG.md")
+LEFTOVERS = {".pyc", ".so", ".o"}
+
+
+class SourceDistribution(sdist):
+    """The sdist, with all of `BESIDE` but hidden files, caches and what was compiled."""
+
+    def make_release_tree(self, base_dir: str, files: list[str]) -> None:
+        beside = [
+            path.as_posix()
+            for top in map(Path, BESIDE)
+            for path in ([top] if top.is_file() else sorted(top.rglob("*")))
+            if path.is_file() and path.suffix not in LEFTOVERS
+            and not any(part.startswith((".", "__pycache__")) for part in path.parts)
+        ]
+        super().make_release_tree(base_dir, list(dict.fromkeys([*files, *beside])))
+
+
 setup(
+    cmdclass={"sdist": SourceDistribution},
     ext_modules=cythonize(
         extensions(),
         build_dir="build/cython",  # C files stay out of the tree and of the sdist

@@ -15,11 +15,11 @@ from wsrelay.config import Address, Config, load_file, parse_address
 from wsrelay.errors import NoApp
 from wsrelay.http.router import Router
 from wsrelay.middleware.table import build_chain
-from wsrelay.process import ProcessInfo, info_of
+from wsrelay.process_info import ProcessInfo, info_of
 from wsrelay.registry import Function, Registry
 from wsrelay.relay import warn_of_origins
 from wsrelay.server import Server, Service
-from wsrelay_core import Host, Process, Scheduler, scheduler_var
+from wsrelay_core import Connection, CoroutineProcess, Host, Scheduler, scheduler_var
 
 __all__ = ["App"]
 
@@ -220,7 +220,7 @@ class App:
         """Information on everything that lives, connections included, oldest first."""
         return [info_of(process) for process in self.records()]
 
-    def records(self) -> list[Process]:
+    def records(self) -> list[CoroutineProcess | Connection]:
         """The living processes themselves."""
         return self._running().table.processes()
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wsrelay.config.durations import seconds
@@ -22,6 +21,7 @@ from wsrelay.errors import (
     ProcessFailed,
     WSRelayError,
 )
+from wsrelay.process_info import ProcessInfo, info_of
 from wsrelay_core import (
     PID,
     Connection,
@@ -100,38 +100,8 @@ set_duration_reader(seconds)
 Destination = PID | str
 Target = str | Callable[..., Awaitable[Any]]
 
-# Collects what a request's middleware and handler spawn, so that a refused upgrade can take it back.
+# Collects what a request's middleware and handler spawn: a refused upgrade takes it back.
 spawn_scope: ContextVar[list[PID] | None] = ContextVar("wsrelay_spawned", default=None)
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessInfo:
-    """What is known of a living process; the second half is set for WebSocket connections only."""
-
-    pid: PID
-    state: str  # "running" or, for a connection in its closing handshake, "closing"
-    entry: str
-    host: str
-    names: tuple[str, ...]
-    age: float  # seconds
-    links: tuple[PID, ...]
-    monitors: tuple[Any, ...]
-    monitored_by: tuple[PID, ...]
-    queue_length: int  # messages in the mailbox; for a connection, frames towards the client
-    queue_bytes: int
-    handled: int  # messages taken from the mailbox; for a connection, messages to the client
-    dropped: int
-    client: tuple[str, int] | None = None
-    path: str | None = None
-    subprotocol: str | None = None
-    target: PID | None = None
-    last_rtt_ms: float | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str | None:
-        """The first registered name."""
-        return self.names[0] if self.names else None
 
 
 # -- self ------------------------------------------------------------------------------------------
@@ -235,7 +205,10 @@ def send_after(
 
 
 async def call(
-    dest: Destination, topic: str, payload: Any = None, timeout: float | str | None = 5.0
+    dest: Destination,
+    topic: str,
+    payload: Any = None,
+    timeout: float | str | None = 5.0,  # noqa: ASYNC109 - part of the contract
 ) -> Any:
     """Request and reply: the receiver answers with `msg.reply(value)` (OTP: `gen_server:call`).
 
@@ -274,7 +247,9 @@ def _fail_call(reply: asyncio.Future[Any], event: Event) -> None:
 
 
 async def drained(
-    ws_pid: Destination, below: int | None = None, timeout: float | str | None = None
+    ws_pid: Destination,
+    below: int | None = None,
+    timeout: float | str | None = None,  # noqa: ASYNC109 - part of the contract
 ) -> None:
     """Wait until fewer than `below` bytes are queued towards a client: back-pressure for streams.
 
@@ -616,10 +591,3 @@ def info(dest: Destination) -> ProcessInfo:
     if process is None:
         raise NoProcess(f"no information on {dest}: no such process")
     return info_of(process)
-
-
-def info_of(process: Process) -> ProcessInfo:
-    """`ProcessInfo` of a process record."""
-    facts = process.describe()
-    facts.setdefault("state", "running")
-    return ProcessInfo(**facts)

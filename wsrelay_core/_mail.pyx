@@ -1,7 +1,5 @@
 """Processes that have mailboxes: the inbox, inboxes of single topics, and the events."""
 
-cimport cython
-
 from wsrelay_core._inbox cimport Inbox
 from wsrelay_core._mailbox cimport Message, Meter
 from wsrelay_core._pid cimport PID

@@ -1,5 +1,7 @@
 from typing import Any, final
 
+from typing_extensions import disjoint_base
+
 from wsrelay_core._pid import PID
 
 @final
@@ -12,6 +14,7 @@ class Message:
     def sender(self) -> PID | None: ...
     def reply(self, value: Any) -> bool: ...
 
+@disjoint_base
 class Waiter: ...
 
 @final
@@ -27,6 +30,7 @@ class Meter:
     @property
     def handled(self) -> int: ...
 
+@disjoint_base
 class Mailbox:
     @property
     def count(self) -> int: ...

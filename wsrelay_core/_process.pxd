@@ -21,7 +21,7 @@ cdef class Event:
     cdef readonly Result result
     cdef readonly double at       # seconds since 1970
     cdef readonly object ref      # the Ref of an EXIT, else None
-    cdef readonly object deadline # CANCEL: seconds that are left, or None
+    cdef readonly object deadline  # CANCEL: seconds that are left, or None
 
 
 @cython.final
@@ -56,7 +56,7 @@ cdef class Host:
 
 @cython.final
 cdef class Shared:
-    cdef bytes frame               # the frame of a broadcast, built by the first client that needs it
+    cdef bytes frame               # of a broadcast, built by the first client that needs it
 
 
 cdef class Process(Schedulable):

@@ -8,7 +8,7 @@ cimport cython
 
 from wsrelay_core._mailbox cimport Waiter
 from wsrelay_core._pid cimport PID, new_pid, plain_dest
-from wsrelay_core._scheduler cimport Schedulable, Scheduler, monotonic
+from wsrelay_core._scheduler cimport Scheduler, monotonic
 
 cdef str EXIT = "EXIT"
 cdef str LINK_DOWN = "LINK_DOWN"
@@ -247,7 +247,8 @@ cdef class Process:
         }
 
     def __repr__(self):
-        return f"<{type(self).__name__} {self.pid} {self.entry} {'alive' if self.alive else 'ended'}>"
+        state = "alive" if self.alive else "ended"
+        return f"<{type(self).__name__} {self.pid} {self.entry} {state}>"
 
     # -- death ---------------------------------------------------------------------------------
 

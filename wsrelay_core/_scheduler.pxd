@@ -49,7 +49,7 @@ cdef class Scheduler:
     cdef bint draining
     cdef readonly dict unfinished     # ended processes whose coroutine still runs -> None
     cdef readonly bytearray read_buffer  # shared by all connections of the loop
-    cdef readonly object read_view    # the same; the loop's TLS cuts it, and a cut bytearray is a copy
+    cdef readonly object read_view    # the same: the loop's TLS cuts it, and a cut bytearray copies
     cdef Py_ssize_t pinned            # bytes that unfinished client messages hold, all together
     cdef dict pinning                 # connections that hold some of them -> None
     cdef readonly dict lingering      # ended connections whose TCP has not ended yet -> None

@@ -5,7 +5,6 @@ import asyncio
 from wsrelay_core._context import process_var, scheduler_var
 from wsrelay_core._errors import NoApp, NotAProcess
 
-cimport cython
 from cpython.contextvars cimport get_value
 from cpython.unicode cimport PyUnicode_FromObject
 
@@ -174,7 +173,8 @@ def give_up_watch(Ref ref not None) -> bool:
     return give_up(ref)
 
 
-def send_later(Scheduler scheduler not None, double delay, dest, str topic, tuple payloads) -> Timer:
+def send_later(Scheduler scheduler not None, double delay, dest, str topic,
+               tuple payloads) -> Timer:
     """`send_after` from outside a process: the timer belongs to nobody."""
     return later(scheduler, delay, dest, topic, payloads)
 

@@ -49,7 +49,7 @@ async def parked_again() -> None:
 PLACES = [parked, sleeping, yielding, gathering, parked_again, forever]
 
 
-# -- ends --------------------------------------------------------------------------------------------
+# -- ends ------------------------------------------------------------------------------------------
 
 
 async def give_value() -> str:
@@ -164,7 +164,7 @@ def test_what_ends_programs_ends_the_process(run, kind: type[BaseException], mai
     run(main())
 
 
-# -- cancel and terminate in each phase --------------------------------------------------------------
+# -- cancel and terminate in each phase ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("body", PLACES)
@@ -340,7 +340,7 @@ def test_mail_and_cancel_at_once_lose_nothing(run_everywhere) -> None:
     run_everywhere(main())
 
 
-# -- cancel as an event, and deadlines ---------------------------------------------------------------
+# -- cancel as an event, and deadlines -------------------------------------------------------------
 
 
 def test_cancel_as_an_event(run) -> None:
@@ -421,7 +421,7 @@ def test_forget_events(run) -> None:
     run(main())
 
 
-# -- the dead ----------------------------------------------------------------------------------------
+# -- the dead --------------------------------------------------------------------------------------
 
 
 def test_a_dead_process_is_cancelled_at_each_await(run_everywhere) -> None:
@@ -507,7 +507,7 @@ def test_a_process_closed_before_its_start(run) -> None:
     run(main())
 
 
-# -- what the task shows -----------------------------------------------------------------------------
+# -- what the task shows ---------------------------------------------------------------------------
 
 
 def test_the_task_shows_the_users_function(run_everywhere, capsys) -> None:
@@ -534,7 +534,7 @@ def test_the_task_shows_the_users_function(run_everywhere, capsys) -> None:
     run_everywhere(main())
 
 
-# -- nothing is left ---------------------------------------------------------------------------------
+# -- nothing is left -------------------------------------------------------------------------------
 
 
 class Payload:

@@ -16,7 +16,7 @@ from wsrelay_core._errors import InboxClosed, WrongThread
 
 BUDGET = 256
 
-# -- a model: several receivers of all kinds ---------------------------------------------------------
+# -- a model: several receivers of all kinds -------------------------------------------------------
 
 
 class Receiver:
@@ -236,10 +236,12 @@ class Receivers(RuleBasedStateMachine):
 
 
 TestReceivers = Receivers.TestCase
-TestReceivers.settings = settings(max_examples=60, stateful_step_count=40, deadline=None, report_multiple_bugs=False)
+TestReceivers.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, report_multiple_bugs=False
+)
 
 
-# -- waits one by one --------------------------------------------------------------------------------
+# -- waits one by one ------------------------------------------------------------------------------
 
 
 def test_receive_in_order(run_everywhere) -> None:
@@ -365,7 +367,7 @@ def test_the_inbox_closes_when_its_process_ends(run) -> None:
 def test_timeout(run_everywhere, own: bool) -> None:
     async def main() -> None:
         async def wait(box: Inbox) -> None:
-            with pytest.raises(TimeoutError, match="within 0.01 s"):
+            with pytest.raises(TimeoutError, match=r"within 0\.01 s"):
                 await box.receive(timeout=0.01)
             with pytest.raises(TimeoutError):
                 await select(box, timeout=0.01)
@@ -591,7 +593,7 @@ def test_a_wait_is_awaited_once(run) -> None:
     run(main())
 
 
-# -- rule 6: a process that always finds mail gives way ----------------------------------------------
+# -- rule 6: a process that always finds mail gives way --------------------------------------------
 
 
 async def keep_receiving(how: str) -> int:
@@ -651,8 +653,10 @@ def test_a_task_of_a_process_gives_way_too(run) -> None:
                 return 600
 
             task = asyncio.create_task(child())
-            asyncio.create_task(set_later(others))
-            return await task
+            setter = asyncio.create_task(set_later(others))
+            result = await task
+            await setter
+            return result
 
         async with Core() as core:
             event = await core.exit_of(core.spawn(body))
@@ -661,7 +665,7 @@ def test_a_task_of_a_process_gives_way_too(run) -> None:
     run(main())
 
 
-# -- threads and death -------------------------------------------------------------------------------
+# -- threads and death -----------------------------------------------------------------------------
 
 
 def test_inboxes_belong_to_their_thread(run) -> None:

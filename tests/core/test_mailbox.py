@@ -74,7 +74,7 @@ def test_a_million_messages_to_itself(run) -> None:
     run(main())
 
 
-# -- Message -----------------------------------------------------------------------------------------
+# -- Message ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_reply_from_another_thread_is_refused(run) -> None:
     run(main())
 
 
-# -- counts and bounds (rule 5) ----------------------------------------------------------------------
+# -- counts and bounds (rule 5) --------------------------------------------------------------------
 
 
 def counts(process: CoroutineProcess) -> tuple[int, int, int]:

@@ -143,7 +143,9 @@ def test_never_reused(run) -> None:
         "    async with Core() as core: print(core.spawn(nothing).pid)\n"
         "asyncio.run(main())"
     )
-    later = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
+    later = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=True, text=True
+    )
     starts = {pid[:-1][:-8] for pid in pids}
     assert later.stdout.strip()[:-1][:-8] not in starts
 
@@ -166,7 +168,7 @@ def test_a_forked_child_has_an_incarnation_of_its_own() -> None:
     assert first != second
 
 
-# -- the table ---------------------------------------------------------------------------------------
+# -- the table -------------------------------------------------------------------------------------
 
 
 class Holder:

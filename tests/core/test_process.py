@@ -1,6 +1,7 @@
 """Relations and the one exit: what a record of a process promises, whoever it belongs to."""
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -137,7 +138,7 @@ def test_monitors_of_each_other_dying_together(run) -> None:
     run(main())
 
 
-# -- links -------------------------------------------------------------------------------------------
+# -- links -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("reason", ["normal", "cancelled", "killed", "error", "shutdown"])
@@ -209,7 +210,7 @@ def test_a_chain_of_100000(run) -> None:
         async with Core() as core:
             processes = [core.spawn(forever) for _ in range(100_000)]
             await settle(2)
-            for one, other in zip(processes, processes[1:], strict=False):
+            for one, other in itertools.pairwise(processes):
                 one.link(other.pid)
             ends = [core.exit_of(processes[at]) for at in (1, 2, 50_000, 99_999)]
             errors = ValueError("boom")
@@ -246,7 +247,7 @@ def test_a_ring_of_links_and_one_that_traps(run) -> None:
     run(main())
 
 
-# -- names and hosts ---------------------------------------------------------------------------------
+# -- names and hosts -------------------------------------------------------------------------------
 
 
 def test_names(run) -> None:
@@ -325,7 +326,7 @@ def test_describe_and_repr(run) -> None:
     run(main())
 
 
-# -- timers ------------------------------------------------------------------------------------------
+# -- timers ----------------------------------------------------------------------------------------
 
 
 def test_timers_of_a_process(run) -> None:

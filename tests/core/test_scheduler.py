@@ -1,6 +1,7 @@
 """The run queue: fairness in counted steps, isolation, threads, forks and closed loops."""
 
 import asyncio
+import itertools
 import subprocess
 import sys
 import threading
@@ -43,7 +44,7 @@ def test_a_drain_ends_after_64_rounds(run) -> None:
             send(first.pid, "ball", second.pid)
             turn()
             await asyncio.wait_for(done.wait(), 10)
-            gaps = [after - before for before, after in zip(turns, turns[1:], strict=False)]
+            gaps = [after - before for before, after in itertools.pairwise(turns)]
             assert max(gaps) == ROUNDS
             assert gaps.count(ROUNDS) > 40, "a drain goes on as long as it may"
 
@@ -74,7 +75,7 @@ def test_a_drain_ends_after_5_ms(run) -> None:
             while stepped < 64:
                 await asyncio.sleep(0)
                 seen.append(stepped)
-            gaps = [after - before for before, after in zip(seen, seen[1:], strict=False)]
+            gaps = [after - before for before, after in itertools.pairwise(seen)]
             assert max(gaps) <= CLOCK_EVERY
 
     run(main())

@@ -124,7 +124,7 @@ class Server:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Let the loop turn until a condition holds; `run` limits the time."""
-        while not condition():  # noqa: ASYNC110 - it turns the loop, it does not wait
+        while not condition():
             await asyncio.sleep(0)
 
     async def pass_time(self, seconds: float) -> None:

@@ -14,7 +14,8 @@ from wsrelay.http.authority import parse_authority
         ("a_b-c~d", "a_b-c~d", None),
         ("[::1]:80", "[::1]", 80),
         ("[0:0:0:0:0:0:0:1]", "[::1]", None),
-        ("[::FFFF:1.2.3.4]", "[::ffff:102:304]", None),
+        ("[::FFFF:1.2.3.4]", "[::ffff:1.2.3.4]", None),
+        ("[::ffff:102:304]", "[::ffff:1.2.3.4]", None),
     ],
 )
 def test_a_host_and_its_port(text, host, port):

@@ -1,8 +1,7 @@
 import pytest
 
+from wsrelay.errors import WSRelayError, reason_phrase
 from wsrelay.http import HandshakeError, HTTPError
-from wsrelay.http.errors import reason_phrase
-from wsrelay_core._errors import WSRelayError
 
 
 def test_the_detail_defaults_to_the_reason_phrase():

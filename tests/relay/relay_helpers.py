@@ -24,7 +24,7 @@ ANY_ORIGIN = {"wsrelay.allowed.origins": "*"}
 async def until(condition: Callable[[], object]) -> None:
     """Wait for what sends no event."""
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await asyncio.sleep(0.001)
 
 

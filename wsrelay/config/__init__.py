@@ -40,10 +40,11 @@ from wsrelay.config.entries import (
     Restart,
     Timeouts,
 )
-from wsrelay.config.errors import ConfigError, Place, Problem
 from wsrelay.config.load import Config, load_file, load_text
+from wsrelay.config.problems import Place, Problem
 from wsrelay.config.references import Reference
 from wsrelay.config.values import Address, ImportPath, parse_address, parse_import_path
+from wsrelay.errors import ConfigError
 
 __all__ = [
     "KINDS",

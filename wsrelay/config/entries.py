@@ -11,9 +11,9 @@ from typing import ClassVar
 
 from wsrelay._text import quoted
 from wsrelay.config import values
-from wsrelay.config.errors import Place, Problem
 from wsrelay.config.fields import Reading, group, list_of, setting, simple, text_map
 from wsrelay.config.nodes import Marks, Node, plain
+from wsrelay.config.problems import Place, Problem
 from wsrelay.config.references import Reference, entry_of, entry_or_import, the_only
 from wsrelay.config.values import Address, ImportPath, Network
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from wsrelay._text import did_you_mean, listed, quoted
-from wsrelay.config.errors import Place, Problem
 from wsrelay.config.nodes import Mapping, Node, Pair, Scalar, Sequence, describe, is_null
+from wsrelay.config.problems import Place, Problem
 
 __all__ = [
     "Absent",

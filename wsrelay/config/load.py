@@ -10,10 +10,11 @@ from typing import TypeVar
 from wsrelay._text import did_you_mean, listed, quoted
 from wsrelay.config import values
 from wsrelay.config.entries import KINDS, Entry, ProcessService
-from wsrelay.config.errors import ConfigError, Problem
 from wsrelay.config.fields import Reading, Reported, read_table, read_value, simple
 from wsrelay.config.nodes import Mapping, Marks, Node, Scalar, Sequence, describe, is_null
+from wsrelay.config.problems import Problem
 from wsrelay.config.references import cycle
+from wsrelay.errors import ConfigError
 
 __all__ = ["Config", "load_file", "load_text"]
 

@@ -6,7 +6,7 @@ It knows nothing of PyYAML, so that typed entries can hold it without importing 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from wsrelay.config.errors import Place
+from wsrelay.config.problems import Place
 
 __all__ = ["Mapping", "Marks", "Node", "Pair", "Scalar", "Sequence", "describe", "is_null", "plain"]
 

@@ -39,8 +39,8 @@ from yaml.scanner import Scanner
 
 from wsrelay._text import quoted
 from wsrelay.config.environment import substitute
-from wsrelay.config.errors import Place, Problem
 from wsrelay.config.nodes import Mapping, Node, Scalar, Sequence, describe
+from wsrelay.config.problems import Place, Problem
 
 __all__ = ["MAX_BYTES", "Document", "compose"]
 

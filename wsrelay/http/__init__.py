@@ -4,8 +4,9 @@ It knows no relay and no process: a middleware returns an `Upgrade`, and the pro
 the connection over to what is in it.
 """
 
+from wsrelay.errors import HandshakeError, HTTPError
+
 from .chain import Handler, Middleware, SyncHandler
-from .errors import HandshakeError, HTTPError
 from .handshake import (
     Offer,
     Opening,

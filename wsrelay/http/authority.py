@@ -34,6 +34,9 @@ def parse_authority(text: str) -> Authority | None:
 
 def _ipv6(text: str) -> str | None:
     try:
-        return f"[{IPv6Address(text).compressed}]"
+        address = IPv6Address(text)
     except AddressValueError:
         return None
+    # RFC 5952 section 5; `compressed` alone writes it so from Python 3.13 on only.
+    mapped = address.ipv4_mapped
+    return f"[{address.compressed}]" if mapped is None else f"[::ffff:{mapped}]"

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
-from .errors import HTTPError
+from wsrelay.errors import HTTPError
 
 __all__ = ["BodyReader", "ChunkedReader", "LengthReader", "RequestBody"]
 

@@ -9,7 +9,8 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from .errors import HTTPError
+from wsrelay.errors import HTTPError
+
 from .logs import escape, logger
 from .request import Request
 from .response import PlainTextResponse, Response, error_response, to_response

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from wsproto.extensions import PerMessageDeflate
 
-from .errors import HandshakeError
+from wsrelay.errors import HandshakeError
 
 __all__ = ["Offer", "answer_deflate", "parse_offers"]
 

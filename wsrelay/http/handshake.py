@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from wsproto.extensions import PerMessageDeflate
 from wsproto.utilities import generate_accept_token
 
-from .errors import HandshakeError
+from wsrelay.errors import HandshakeError
+
 from .extensions import Offer, answer_deflate, parse_offers
 from .headers import is_token
 from .origin import OriginPolicy

@@ -10,8 +10,9 @@ import re
 
 import h11
 
+from wsrelay.errors import HTTPError
+
 from .authority import parse_authority
-from .errors import HTTPError
 from .headers import Headers, index_fields, list_tokens
 from .limits import Limits
 

@@ -4,9 +4,18 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from urllib.parse import parse_qsl
 
-from .errors import HeaderPairs
+__all__ = [
+    "HeaderPairs",
+    "Headers",
+    "MutableHeaders",
+    "QueryParams",
+    "index_fields",
+    "is_token",
+    "list_tokens",
+]
 
-__all__ = ["Headers", "MutableHeaders", "QueryParams", "index_fields", "is_token", "list_tokens"]
+HeaderPairs = Mapping[str, str | bytes] | Iterable[tuple[str | bytes, str | bytes]]
+"""What every `headers` argument takes: a mapping, or pairs where a name may repeat."""
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FORBIDDEN_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")

@@ -2,8 +2,9 @@
 
 import re
 
+from wsrelay.errors import HandshakeError
+
 from .authority import DEFAULT_PORTS, Authority, parse_authority
-from .errors import HandshakeError
 from .request import Request
 
 __all__ = ["OriginPolicy"]

@@ -10,9 +10,10 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import cast
 
+from wsrelay.errors import HTTPError
+
 from .body import ChunkedReader, LengthReader, RequestBody
 from .chain import failure_response
-from .errors import HTTPError
 from .exchange import Exchange, abandon, client_of, start_task
 from .head import Head, HeadReader
 from .limits import Limits, Timeouts

@@ -6,8 +6,9 @@ from urllib.parse import unquote
 
 import orjson
 
-from .errors import HeaderPairs, HTTPError
-from .headers import Headers, QueryParams, list_tokens
+from wsrelay.errors import HTTPError
+
+from .headers import HeaderPairs, Headers, QueryParams, list_tokens
 
 if TYPE_CHECKING:
     from .body import RequestBody

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 import orjson
 
-from .errors import HeaderPairs, HTTPError
-from .headers import MutableHeaders, is_token
+from wsrelay.errors import HTTPError
+
+from .headers import HeaderPairs, MutableHeaders, is_token
 
 __all__ = ["JSONResponse", "PlainTextResponse", "Response", "error_response", "to_response"]
 

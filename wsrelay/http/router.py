@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
+from wsrelay.errors import HTTPError
+
 from .chain import Chain, Middleware
-from .errors import HTTPError
 from .request import Request
 from .response import Response, error_response
 from .routes import Endpoint, Route, RouteConflict, RouteTree, parse_prefix, split_path

@@ -5,9 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 from urllib.parse import unquote_to_bytes
 
-from wsrelay_core._errors import WSRelayError
-
-from .errors import HTTPError
+from wsrelay.errors import HTTPError, WSRelayError
 
 __all__ = ["Route", "RouteConflict", "RouteTree", "parse_prefix", "split_path"]
 

@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from .errors import HeaderPairs
-from .headers import is_token
+from .headers import HeaderPairs, is_token
 from .response import Response
 
 __all__ = ["Upgrade", "UpgradeTarget"]

@@ -1,6 +1,7 @@
 """Responses as bytes, built in one join (RFC 9112 4 to 6)."""
 
-from .errors import reason_phrase
+from wsrelay.errors import reason_phrase
+
 from .headers import list_tokens
 from .response import Response
 

@@ -1,16 +1,9 @@
-"""What is wrong with a configuration, and where.
+"""What is wrong with a configuration, and where; a `ConfigError` carries them."""
 
-WSRelayError
-└── ConfigError     every Problem of one configuration, in the order of their places
-"""
-
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from wsrelay_core._errors import WSRelayError
-
-__all__ = ["ConfigError", "Place", "Problem"]
+__all__ = ["Place", "Problem"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +52,7 @@ class Problem:
             return ""
         return self.file if self.line is None else f"{self.file}:{self.line}:{self.column}"
 
-    def _order(self) -> tuple[str, int, int]:
+    @property
+    def order(self) -> tuple[str, int, int]:
+        """Its place, to sort by."""
         return self.file or "", self.line or 0, self.column or 0
-
-
-class ConfigError(WSRelayError, ValueError):
-    """A configuration that can't be used; `str` gives one problem per line.
-
-    Args:
-        problems: What is wrong. They are sorted by place, and told once each: one line of a file
-            that an alias brings in several times is one thing to mend.
-    """
-
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems: list[Problem] = sorted(dict.fromkeys(problems), key=Problem._order)
-        super().__init__(self.problems)
-
-    def __str__(self) -> str:
-        return "\n".join(map(str, self.problems))
