@@ -33,6 +33,7 @@ CLOSE_SHARE = 0.8  # of the shutdown time; the rest is for the processes
 CLOSE_SECONDS = 2.0  # for tasks and threads that are left when all has stopped
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+DELIVERY = 0.1  # seconds for the last mail
 LINGER_STEP = 0.01  # seconds between two looks at what still has to be written
 
 
@@ -100,6 +101,14 @@ async def _end_connections(scheduler: Scheduler, restart: bool, limit: float) ->
         await asyncio.wait([_exit_of(scheduler, one) for one in connections], timeout=left)
     for connection in connections:
         connection.cut_off()
+    await _deliver(scheduler)
+
+
+async def _deliver(scheduler: Scheduler) -> None:
+    """Let processes take their last mail, if that is not too much, before they are cancelled."""
+    limit = scheduler.loop.time() + DELIVERY
+    while not scheduler.idle and scheduler.loop.time() < limit:  # noqa: ASYNC110 - turns count
+        await asyncio.sleep(0)
 
 
 async def _end_transports(scheduler: Scheduler, deadline: float) -> None:

@@ -266,7 +266,9 @@ async def drained(
     if not isinstance(connection, Connection):
         raise NoProcess(f"{ws_pid} is no living WebSocket connection")
     future = connection.drained(below)
-    if future is not None:
+    if future is None:
+        await asyncio.sleep(0)  # a client that reads fast must not keep the others waiting
+    else:
         async with asyncio.timeout(limit):
             await future
 

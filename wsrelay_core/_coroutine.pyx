@@ -11,7 +11,7 @@ import sys
 
 from asyncio import CancelledError, current_task
 
-from wsrelay_core._errors import LinkFailed, ProcessExit
+from wsrelay_core._errors import LinkFailed
 from wsrelay_core._context import process_var, scheduler_var
 
 cimport cython
@@ -23,7 +23,7 @@ from wsrelay_core._inbox cimport Park, exception_of, new_park
 from wsrelay_core._mail cimport MailProcess
 from wsrelay_core._mailbox cimport Waiter
 from wsrelay_core._pid cimport PID
-from wsrelay_core._process cimport Event, Host, Process, Result, new_event
+from wsrelay_core._process cimport Event, Host, Process, Result, exit_in, new_event
 from wsrelay_core._scheduler cimport Scheduler
 from wsrelay_core._hint cimport enter_task, leave_task, set_hint
 from wsrelay_core._slots cimport (
@@ -232,13 +232,14 @@ cdef class CoroutineProcess(MailProcess):
 
     cdef object refuse(self, object awaited):
         """A dead process awaits again: CancelledError comes at the task's next step."""
-        cancel = getattr(awaited, "cancel", None)
-        cancelled = cancel is not None and cancel()
+        cdef bint cancelled = False
+        if awaited is not self.park:  # which nobody else waits on: the next step gives it up
+            cancel = getattr(awaited, "cancel", None)
+            cancelled = cancel is not None and cancel()
         self.refusals += 1
         if self.refusals <= PATIENT_REFUSALS:
             # The task waits until the cancel has its effect; for a bare yield, a turn of the loop.
-            # So for mail: the drain would step what is woken at once, and others had no turn.
-            return awaited if cancelled and not isinstance(awaited, Park) else None
+            return awaited if cancelled else None
         if isinstance(awaited, asyncio.Future):
             awaited.add_done_callback(retrieve)
         pause = self.scheduler.loop.create_future()
@@ -426,18 +427,6 @@ cdef class CoroutineProcess(MailProcess):
     @property
     def cr_origin(self):
         return getattr(self.coroutine, "cr_origin", None)
-
-
-cdef object exit_in(object error):
-    """The ProcessExit that an exception is, or that alone a TaskGroup's group holds; else None."""
-    if isinstance(error, BaseExceptionGroup):
-        exits, others = error.split(ProcessExit)
-        if others is not None:
-            return None
-        while isinstance(exits, BaseExceptionGroup):
-            exits = exits.exceptions[0]
-        return exits
-    return error if isinstance(error, ProcessExit) else None
 
 
 def retrieve(future):

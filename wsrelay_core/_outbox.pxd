@@ -41,6 +41,9 @@ cdef class Outbox:
     cdef bint drop_oldest(self, Py_ssize_t room) except -1
     cpdef int flush(self) except -1
     cpdef int write_out(self) except -1
+    cdef int write_all(self) except -1
+    cdef int write_part(self) except -1
+    cdef int give(self, list frames) except -1
     cpdef int pause(self) except -1
     cpdef int resume(self) except -1
     cdef int measure(self) except -1

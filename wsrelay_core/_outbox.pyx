@@ -15,6 +15,9 @@ cdef Py_ssize_t FRAME_COST = 64
 # The answers to a flood of pings in one read go out whenever this much is queued.
 cdef Py_ssize_t PONGS_AT_ONCE = 64 * 1024
 
+# More than this is written part by part: what the kernel does not take stays whole frames, here.
+cdef Py_ssize_t PART = 128 * 1024
+
 
 @cython.final
 cdef class Outbox:
@@ -109,22 +112,50 @@ cdef class Outbox:
         return 0
 
     cpdef int flush(self) except -1:
-        """Give the transport what waits, unless it asked to wait."""
+        """Give the transport what waits, until it asks to wait."""
         if self.frames and not self.paused and self.transport is not None:
-            self.write_out()
+            if self.size <= PART:
+                self.write_all()
+            else:
+                while self.frames and not self.paused:
+                    self.write_part()
         if self.waiting is not None:
             self.settle_waiting()
         return 0
 
     cpdef int write_out(self) except -1:
-        """Give the transport what waits, even if it asked to wait."""
+        """Give the transport what waits, even if it asks to wait."""
+        while self.frames:
+            self.write_part()
+        return 0
+
+    cdef int write_all(self) except -1:
         cdef list frames = self.frames
-        cdef bytes data
-        if not frames:
-            return 0
         self.frames = []
         self.size = self.control = 0
-        data = frames[0] if len(frames) == 1 else b"".join(frames)
+        return self.give(frames)
+
+    cdef int write_part(self) except -1:
+        """The first frames, as many as make a part; one that is larger than a part goes alone."""
+        cdef Py_ssize_t count = 0, size = 0, cost
+        cdef bytes frame
+        while count < len(self.frames):
+            frame = self.frames[count]
+            cost = len(frame) + FRAME_COST
+            if count and size + cost > PART:
+                break
+            count += 1
+            size += cost
+            if frame[0] & 0x08:
+                self.control -= cost
+        part = self.frames[:count]
+        del self.frames[:count]
+        self.size -= size
+        return self.give(part)
+
+    cdef int give(self, list frames) except -1:
+        cdef bytes data = frames[0] if len(frames) == 1 else b"".join(frames)
+        frames.clear()  # the transport may copy, and three times the queue is too much
         self.written += len(data)
         try:
             self.write(data)
@@ -149,6 +180,7 @@ cdef class Outbox:
         if self.pong is not None:
             pong, self.pong = self.pong, None
             self.put_control(pong)
+            self.frames.insert(0, self.frames.pop())  # nothing may come behind a close frame
         return self.flush()
 
     cpdef object below(self, Py_ssize_t limit, object future):

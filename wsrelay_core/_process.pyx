@@ -2,7 +2,7 @@
 
 import time
 
-from wsrelay_core._errors import HostFull, NoApp, NoProcess
+from wsrelay_core._errors import HostFull, NoApp, NoProcess, ProcessExit
 
 cimport cython
 
@@ -304,6 +304,18 @@ cdef class Process:
         return 0
 
 
+cdef object exit_in(object error):
+    """The ProcessExit that an exception is, or that alone a TaskGroup's group holds; else None."""
+    if isinstance(error, BaseExceptionGroup):
+        exits, others = error.split(ProcessExit)
+        if others is not None:
+            return None
+        while isinstance(exits, BaseExceptionGroup):
+            exits = exits.exceptions[0]
+        return exits
+    return error if isinstance(error, ProcessExit) else None
+
+
 cdef int _add(Process process, Process other) except -1:
     if process.links is None:
         process.links = {}
@@ -321,8 +333,9 @@ cdef int tell(Ref ref, object sender, str reason, Result result) except -1:
     """Bring a monitor its EXIT."""
     cdef Event event = new_event(EXIT, sender, reason, result, ref)
     if ref.watcher is None:
+        callback, ref.callback = ref.callback, None  # it may hold the event, and so the ref
         try:
-            ref.callback(event)
+            callback(event)
         except Exception as error:
             ref.scheduler.say("fault", None, error)
     elif ref.watcher.alive:
@@ -334,7 +347,7 @@ cdef int tell(Ref ref, object sender, str reason, Result result) except -1:
 cdef bint give_up(Ref ref) except -1:
     """Forget a monitor; no EXIT comes from it any more. Returns whether one was to come."""
     cdef Process watched = ref.watched
-    ref.watched = None
+    ref.watched = ref.callback = None
     if watched is None:
         return False
     if watched.monitors is not None:

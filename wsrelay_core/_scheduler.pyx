@@ -168,6 +168,11 @@ cdef class Scheduler:
         if self in running_schedulers:
             running_schedulers.remove(self)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be stepped, flushed or answered."""
+        return not (self.ready or self.dirty or self.ending)
+
     cdef double now(self) except -1:
         return monotonic() if self.clock is None else self.clock()
 

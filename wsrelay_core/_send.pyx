@@ -77,7 +77,13 @@ cpdef Process resolve(object dest):
     Raises:
         InvalidPID: `dest` looks like a PID and is none.
         NoApp: `dest` is text, and no App is to be found.
+        NotAProcess: the calling process has ended.
     """
+    running_process()
+    return find(dest)
+
+
+cdef Process find(object dest):
     cdef Process process
     if type(dest) is PID and (<PID>dest).record is not None:
         process = <Process>(<PID>dest).record
@@ -145,7 +151,7 @@ def broadcast(dests, topic, *payloads) -> int:
     cdef list found
     if isinstance(dests, str):
         raise TypeError("broadcast sends to many: use send for one destination")
-    found = [resolve(dest) for dest in dests]  # a bad destination is refused before the first send
+    found = [find(dest) for dest in dests]  # a bad destination is refused before the first send
     for one in found:
         if one is not None:
             process = <Process>one

@@ -29,6 +29,13 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+async def until(condition: Callable[[], Any]) -> None:
+    """Let the loop run until something is so."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = START

@@ -19,6 +19,7 @@ from connection_helpers import (
     on_loop,
     say,
     settle,
+    until,
 )
 
 from wsrelay_core import Connection, process_var, send
@@ -194,9 +195,7 @@ async def test_the_answer_waits_for_a_drain_that_was_cut_short():
     for worker in workers:
         send(worker.pid, "again", 0)
     stage.read(connection, client_text("late") + client_close(1000))
-    async with asyncio.timeout(10):
-        while stage.exits == []:
-            await asyncio.sleep(0)
+    await until(lambda: stage.exits)
     assert frames(wire) == [(TEXT, "late"), (CLOSE, (1000, ""))]
     await stage.stop()
 
@@ -439,9 +438,7 @@ async def test_below_half_it_goes_on_without_loss():
     connection, wire = stage.connect(stage.spawn(slow))
     flood(stage, connection, 5000)
     assert not wire.reading
-    async with asyncio.timeout(5):
-        while len(got) < 5000:
-            await asyncio.sleep(0)
+    await until(lambda: len(got) == 5000)
     assert got == list(range(5000))
     await settle()
     assert wire.reading
@@ -495,9 +492,7 @@ async def test_who_waits_goes_on_in_turn():
     for name in "bcd":
         stage.read(clients[name][0], client_text(name))
     assert not any(wire.reading for _, wire in clients.values())
-    async with asyncio.timeout(5):
-        while len(got) < 20000:
-            await asyncio.sleep(0)
+    await until(lambda: len(got) >= 20000)
     assert min(got.count(name) for name in "abcd") > 2000
     await stage.stop()
 
@@ -513,9 +508,7 @@ async def test_bytes_read_although_paused_wait_behind_the_held_ones():
     assert not wire.reading
     connection.transfer(stage.target.pid)
     connection.join()
-    async with asyncio.timeout(5):
-        while len(stage.data()) < 4000 - HIGH + 1:
-            await asyncio.sleep(0)
+    await until(lambda: len(stage.data()) == 4000 - HIGH + 1)
     assert stage.data() == [str(number) for number in range(HIGH - 1, 4000)]
     await stage.stop()
 

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import weakref
 
-from connection_helpers import Stage, client_text, on_loop, settle
+from connection_helpers import Stage, client_text, on_loop, settle, until
 
 from wsrelay_core import Connection, Scheduler
 from wsrelay_core._deadlines import Deadlines
@@ -189,9 +189,7 @@ async def test_wheel_fires_by_the_loop_alone():
     stage.scheduler.start()
     target = stage.spawn(stage._record)
     _, wire = stage.connect(target, ping_interval=0.03)
-    async with asyncio.timeout(5):
-        while not wire.writes:
-            await asyncio.sleep(0.005)
+    await until(lambda: wire.writes)
     await stage.stop()
 
 

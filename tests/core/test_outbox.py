@@ -156,6 +156,41 @@ def test_only_the_newest_pong_is_kept_while_paused():
     assert bytes(wire.taken) == data(10) + PONG + b"\xff"
 
 
+def test_the_kept_pong_goes_before_a_close_frame():
+    box, wire = stuck()
+    box.put_pong(PONG + b"x")
+    box.put_control(b"\x88\x00")
+    wire.drain()
+    assert bytes(wire.taken) == data(10) + PONG + b"x" + b"\x88\x00"
+
+
+def test_a_long_queue_is_written_part_by_part():
+    """What the kernel does not take stays here, where it can still be dropped."""
+    box, wire = outbox(limit=1024 * 1024, policy="drop_oldest", room=200_000)
+    frames = [data(50_000, bytes([mark])) for mark in range(20)]
+    for frame in frames:
+        assert box.put(frame) == ACCEPTED
+    box.flush()
+    assert box.paused and wire.writes == 3
+    assert len(wire.backlog) == 100_000 and box.queued() == 100_000 + 14 * (50_000 + COST)
+    box.put_control(b"\x89\x00")
+    assert box.put(data(400_000, b"n")) == ACCEPTED
+    assert box.dropped == 4
+    wire.drain()
+    assert bytes(wire.taken) == (
+        b"".join(frames[:6] + frames[10:]) + b"\x89\x00" + data(400_000, b"n")
+    )
+    assert box.queued() == 0 and box.written == len(wire.taken)
+
+
+def test_write_out_writes_even_if_it_must_wait():
+    box, wire = stuck(limit=1024 * 1024)
+    for _ in range(8):
+        box.put(data(50_000))
+    box.write_out()
+    assert len(wire.backlog) == 10 + 400_000 and box.queued() == 400_010
+
+
 def test_a_flood_of_pongs_is_written_in_parts():
     box, wire = outbox(room=None)
     for _ in range(5000):
