@@ -239,8 +239,7 @@ cdef class CoroutineProcess(MailProcess):
         self.refusals += 1
         if self.refusals <= PATIENT_REFUSALS:
             # The task waits until the cancel has its effect; for a bare yield, a turn of the loop.
-            # So for mail: the drain would step what is woken at once, and others had no turn.
-            return awaited if cancelled and not isinstance(awaited, Park) else None
+            return awaited if cancelled else None
         if isinstance(awaited, asyncio.Future):
             awaited.add_done_callback(retrieve)
         pause = self.scheduler.loop.create_future()

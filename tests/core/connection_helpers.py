@@ -32,7 +32,7 @@ async def settle() -> None:
 async def until(condition: Callable[[], Any]) -> None:
     """Let the loop run until something is so."""
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - no event tells
+        while not condition():
             await asyncio.sleep(0)
 
 

@@ -5,9 +5,9 @@ import gc
 import weakref
 
 from connection_helpers import Stage, client_text, on_loop, settle, until
-from wsrelay_core._deadlines import Deadlines
 
 from wsrelay_core import Connection, Scheduler
+from wsrelay_core._deadlines import Deadlines
 
 NOTHING, SEND_PING, PING_TIMEOUT, IDLE_TIMEOUT, MESSAGE_TIMEOUT, HEARTBEAT, CLOSE_TIMEOUT, KILL = (
     range(8)

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 from connection_helpers import Wire, on_loop
-from wsrelay_core._outbox import Outbox
 
 from wsrelay_core._errors import NoProcess
+from wsrelay_core._outbox import Outbox
 
 DROPPED, ACCEPTED, OVERFULL = 0, 1, 2
 COST = 64  # of a frame beside its bytes

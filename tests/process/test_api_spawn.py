@@ -1,4 +1,4 @@
-"""The process API, row by row: spawn and its kin, exec, wait, monitors, links, cancel, terminate."""
+"""The process API, row by row: spawn and its kin, exec, wait, monitors, links, cancel, ends."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ from wsrelay.errors import (
     UnknownEntry,
 )
 
-# -- what can be spawned -----------------------------------------------------------------------------
+# -- what can be spawned ---------------------------------------------------------------------------
 
 
 async def show(*args: Any, **kwargs: Any) -> Any:
@@ -137,7 +137,7 @@ def test_unknown_entries_are_named_with_a_hint(run) -> None:
     run(in_app(body))
 
 
-# -- hosts and names ---------------------------------------------------------------------------------
+# -- hosts and names -------------------------------------------------------------------------------
 
 
 def test_hosts(run) -> None:
@@ -191,7 +191,7 @@ def test_a_name_that_is_taken(run, call: Callable[..., Any]) -> None:
     run(in_app(body))
 
 
-# -- the first step ----------------------------------------------------------------------------------
+# -- the first step --------------------------------------------------------------------------------
 
 
 def test_spawn_returns_at_once(run_everywhere) -> None:
@@ -256,7 +256,7 @@ def test_cancel_during_spawn(run) -> None:
     run(beside(body))
 
 
-# -- exec and wait -----------------------------------------------------------------------------------
+# -- exec and wait ---------------------------------------------------------------------------------
 
 
 async def fail() -> None:
@@ -345,7 +345,7 @@ def test_wait(run_everywhere) -> None:
     run_everywhere(beside(body))
 
 
-# -- monitors ----------------------------------------------------------------------------------------
+# -- monitors --------------------------------------------------------------------------------------
 
 
 def test_monitor_and_unmonitor(run) -> None:
@@ -412,7 +412,7 @@ def test_monitor_of_the_dead_and_the_unknown(run) -> None:
     run(inside(body))
 
 
-# -- links -------------------------------------------------------------------------------------------
+# -- links -----------------------------------------------------------------------------------------
 
 
 def test_a_link_takes_the_other_down(run_everywhere) -> None:
@@ -450,7 +450,7 @@ def test_link_and_unlink(run) -> None:
     run(inside(body))
 
 
-# -- cancel and terminate ----------------------------------------------------------------------------
+# -- cancel and terminate --------------------------------------------------------------------------
 
 
 def test_cancel(run_everywhere) -> None:
@@ -542,7 +542,7 @@ def test_terminate(run_everywhere) -> None:
     run_everywhere(inside(body))
 
 
-# -- imported targets --------------------------------------------------------------------------------
+# -- imported targets ------------------------------------------------------------------------------
 
 
 def test_the_source_of_two_entries_is_none_of_them(run) -> None:

@@ -39,7 +39,7 @@ def run_on(loop: str, coroutine: Coroutine[Any, Any, Any]) -> Any:
 async def until(condition: Callable[[], Any]) -> Any:
     """Wait for a condition of the server's inside, of which no event tells."""
     async with asyncio.timeout(PATIENCE):
-        while not (value := condition()):  # noqa: ASYNC110 - no event tells
+        while not (value := condition()):
             await asyncio.sleep(0.001)
         return value
 
