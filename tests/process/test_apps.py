@@ -349,7 +349,9 @@ def test_no_warning_at_the_exit(loop: str) -> None:
             await process.select(process.inbox(), process.listen("t"))
 
         async def main():
-            async with App() as app:
+            app = App()
+            app.service(shutdown=0.05)  # some of them are deaf to a cancel
+            async with app:
                 pids = [process.spawn(parked) for _ in range(10)]
                 pid = process.spawn(server)
                 assert await process.call(pid, "t", 5) == 5
