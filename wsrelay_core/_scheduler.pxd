@@ -43,6 +43,7 @@ cdef class Scheduler:
     cdef list dirty                   # output that waits for the end of the drain
     cdef list ending                  # something to do after the flush
     cdef list signals                 # link signals that wait for their turn
+    cdef bint signalling              # and are being brought
     cdef bint scheduled
     cdef bint draining
     cdef readonly dict unfinished     # ended processes whose coroutine still runs -> None
@@ -63,6 +64,7 @@ cdef class Scheduler:
     cdef int refuse_thread(self) except -1
     cdef int say(self, str kind, Schedulable process, object detail) except -1
     cdef int signal(self, Schedulable process, PID source, str reason, object result) except -1
+    cdef int bring_signals(self) except -1
 
 
 cdef double monotonic() noexcept nogil
