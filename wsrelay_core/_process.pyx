@@ -301,6 +301,7 @@ cdef class Process:
         if is_failure(reason):
             for other in links:
                 self.scheduler.signal(<Process>other, self.pid, reason, result)
+            self.scheduler.bring_signals()
         return 0
 
 

@@ -45,6 +45,7 @@ cdef class Scheduler:
     cdef list signals                 # link signals that wait for their turn
     cdef object call_soon             # loop.call_soon and drain, bound once
     cdef object bound_drain
+    cdef bint signalling              # and are being brought
     cdef bint scheduled
     cdef bint draining
     cdef readonly dict unfinished     # ended processes whose coroutine still runs -> None
@@ -67,6 +68,7 @@ cdef class Scheduler:
     cdef int refuse_thread(self) except -1
     cdef int say(self, str kind, Schedulable process, object detail) except -1
     cdef int signal(self, Schedulable process, PID source, str reason, object result) except -1
+    cdef int bring_signals(self) except -1
 
 
 cdef double monotonic() noexcept nogil

@@ -280,22 +280,28 @@ cdef class Scheduler:
     # -- links ---------------------------------------------------------------------------------
 
     cdef int signal(self, Schedulable process, PID source, str reason, object result) except -1:
-        """Bring a link signal; a chain of linked processes falls one by one, not recursively."""
-        cdef Py_ssize_t index = 0
+        """Have `bring_signals` bring a link signal."""
         self.signals.append((process, source, reason, result))
-        if len(self.signals) > 1:
+        return 0
+
+    cdef int bring_signals(self) except -1:
+        """Bring them in order: linked processes fall one by one, not recursively."""
+        cdef Py_ssize_t index = 0
+        if self.signalling:
             return 0
+        self.signalling = True
         try:
             while index < len(self.signals):
                 process, source, reason, result = self.signals[index]
                 self.signals[index] = None
                 index += 1
                 try:
-                    process.on_signal(source, reason, result)
+                    (<Schedulable>process).on_signal(source, reason, result)
                 except Exception as error:
-                    self.say("fault", process, error)
+                    self.say("fault", <Schedulable>process, error)
         finally:
             self.signals.clear()
+            self.signalling = False
         return 0
 
     # -- help ----------------------------------------------------------------------------------
