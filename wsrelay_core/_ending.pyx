@@ -5,15 +5,13 @@ Whatever ends a connection first sets the cause (`begin_close`, `client_closes`,
 end itself, `finish`, comes once: with the peer's close frame, with TCP's end, or in time.
 """
 
-from wsrelay_core._errors import NoProcess
-
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from wsrelay_core._frame cimport close_body, server_frame
 from wsrelay_core._pid cimport PID
 from wsrelay_core._process cimport Event, Process, give_up
 from wsrelay_core._wire cimport (
-    ABNORMAL_CLOSURE, CLOSE, INVALID_DATA, MESSAGE_TOO_BIG, NO_STATUS, PONG,
+    ABNORMAL_CLOSURE, CLOSE, INVALID_DATA, MESSAGE_TOO_BIG, PONG,
 )
 
 cdef str WS_LEAVE = "ws.leave"

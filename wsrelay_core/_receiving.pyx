@@ -6,7 +6,6 @@ mailbox; where that is full, decoding and reading stop, and the rest is held.
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_GET_SIZE
-from cpython.object cimport PyObject
 
 from wsrelay_core._ending cimport CLOSED, OPEN
 from wsrelay_core._gate cimport gate_of
