@@ -120,7 +120,9 @@ class Stage:
         self.clock = Clock()
         self.reports: list[tuple[str, Any, Any]] = []
         self.scheduler = Scheduler(
-            asyncio.get_running_loop(), lambda *report: self.reports.append(report), None,
+            asyncio.get_running_loop(),
+            lambda *report: self.reports.append(report),
+            None,
             self.clock,
         )
         self.scheduler.start()
@@ -146,8 +148,12 @@ class Stage:
             self.mail.append(message)
 
     def connect(
-        self, target: CoroutineProcess | None = None, wire: Wire | None = None,
-        kind: type[Connection] = Connection, rest: bytes = b"", **settings: Any,
+        self,
+        target: CoroutineProcess | None = None,
+        wire: Wire | None = None,
+        kind: type[Connection] = Connection,
+        rest: bytes = b"",
+        **settings: Any,
     ) -> tuple[Connection, Wire]:
         """An open connection; the messages' topic and metadata are the defaults."""
         connection = kind(self.scheduler, self.host, "websocket", **settings)
@@ -215,3 +221,23 @@ def frames(wire: Wire) -> list[tuple[int, Any]]:
 
 def say(connection: Connection, data: Any, **more: Any) -> bool:
     return send(connection.pid, "ws.send", {"data": data, **more})
+
+
+# -- targets, and what a client does ---------------------------------------------------------------
+
+
+async def echo(process: CoroutineProcess) -> None:
+    """A target that answers without waiting."""
+    async for message in process.inbox():
+        if message.topic == "ws.message":
+            send(message.sender, "ws.send", {"data": message.payload["data"]})
+
+
+async def hang(process: CoroutineProcess) -> None:
+    """A target that takes nothing."""
+    await asyncio.get_running_loop().create_future()
+
+
+def flood(stage: Stage, connection: Connection, count: int, start: int = 0) -> None:
+    """Numbered messages in one read."""
+    stage.read(connection, client_text(*(str(number) for number in range(start, start + count))))

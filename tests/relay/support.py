@@ -5,6 +5,7 @@ import base64
 import logging
 import os
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -117,6 +118,7 @@ class Room:
         self.target: PID | None = None
         self.exits: dict[str, list[Any]] = {}
         self.records = Records()
+        self.tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
         self.entered = asyncio.Event()
         self.go = asyncio.Event()
 
@@ -143,6 +145,8 @@ class Room:
     async def client(self, **settings: Any) -> AsyncIterator["Client"]:
         """A connected client; its `pid` is that of the connection."""
         before = set(self.websockets())
+        if self.tls is not None:
+            settings.update(ssl=self.tls[1], server_hostname="localhost")
         client = await Client.open(self.port, **settings)
         try:
             (client.pid,) = set(self.websockets()) - before
@@ -174,13 +178,18 @@ class Room:
 
 @asynccontextmanager
 async def room(
-    options: Mapping[str, str] | None = None, *, clock: bool = False, **service: Any
+    options: Mapping[str, str] | None = None,
+    *,
+    clock: bool = False,
+    tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
+    **service: Any,
 ) -> AsyncIterator[Room]:
     """Run an App with one relayed route.
 
     Args:
         options: of the relay.
         clock: whether the App's time is the test's.
+        tls: contexts of server and client.
         service: settings of the `http.service`.
     """
     time = Clock() if clock else None
@@ -199,10 +208,20 @@ async def room(
     log.setLevel(logging.INFO)
     log.addHandler(here.records)
     try:
-        async with app.running() as server:
-            here.port = server.port
+        async with app:
+            here.tls = tls
+            if tls is None:
+                here.port = (await app.listen(port=0))[0].port
+            else:
+                loop = asyncio.get_running_loop()
+                server = await loop.create_server(
+                    app.protocol_factory(), "127.0.0.1", 0, ssl=tls[0]
+                )
+                here.port = server.sockets[0].getsockname()[1]
             here.target = here.spawn()
             yield here
+            if tls is not None:
+                server.close()
     finally:
         log.removeHandler(here.records)
         log.setLevel(level)

@@ -1,0 +1,120 @@
+"""Connections over TLS, where there is no half-close and the loop keeps buffers of its own."""
+
+import asyncio
+import shutil
+import ssl
+import subprocess
+
+import pytest
+from support import BINARY, CLOSE, TEXT, both_loops, echo, room, run_on
+
+from wsrelay import process
+
+MIB = 1024 * 1024
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the key")
+
+
+@pytest.fixture(scope="module")
+def contexts(tmp_path_factory):
+    """TLS contexts of a server and of a client that trusts it."""
+    folder = tmp_path_factory.mktemp("tls")
+    key, certificate = folder / "key.pem", folder / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-keyout", key, "-out", certificate, "-days", "1", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost"],
+        check=True, capture_output=True,
+    )
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate, key)
+    client = ssl.create_default_context(cafile=certificate)
+    return server, client
+
+
+@both_loops
+def test_messages_of_all_sizes_and_the_closing_handshake(loop, contexts):
+    async def main():
+        async with room(tls=contexts) as here:
+            here.target = here.spawn(echo)
+            async with here.client() as client:
+                for size in (0, 1, 1000, 70_000, MIB):
+                    text = "x" * size
+                    client.send(text)
+                    assert await client.receive() == (TEXT, text)
+                client.send(*map(str, range(5000)))
+                assert await client.texts(5000) == [str(number) for number in range(5000)]
+                client.close(3000)
+                assert await client.rest() == [(CLOSE, (3000, ""))]
+                assert (await here.exit_of(client)).result.value["clean"]
+
+    run_on(loop, main())
+
+
+@both_loops
+def test_after_a_failure_the_close_frame_still_arrives(loop, contexts):
+    async def main():
+        async with room(tls=contexts) as here, here.client() as client:
+            client.write(b"\xff\xff")
+            assert [kind for kind, _ in await client.rest()] == [CLOSE]
+            record = (await here.exit_of(client)).result.value
+            assert record["code"] == 1002 and record["cause"] == "protocol_error"
+
+    run_on(loop, main())
+
+
+@both_loops
+def test_the_servers_close_is_answered(loop, contexts):
+    async def main():
+        async with room(tls=contexts) as here, here.client() as client:
+            process.send(client.pid, "ws.send", {"data": "last"})
+            process.send(client.pid, "ws.close", 4000)
+            assert await client.rest() == [(TEXT, "last"), (CLOSE, (4000, ""))]
+            assert (await here.exit_of(client)).result.value["clean"]
+
+    run_on(loop, main())
+
+
+@both_loops
+def test_a_client_that_never_reads_is_bounded(loop, contexts):
+    async def main():
+        options = {"wsrelay.queue.max": "300KiB"}
+        async with room(options, tls=contexts) as here, here.client(receive=4096) as slow:
+            here.target = here.spawn(echo)
+            async with here.client() as other:
+                sent = 0
+                while process.send(slow.pid, "ws.send", {"data": bytes(50_000)}):
+                    sent += 1
+                    other.send("on")
+                    assert await other.receive() == (TEXT, "on")
+                assert sent < 200
+                got = await slow.rest()
+                assert [kind for kind, _ in got] == [BINARY] * sent + [CLOSE]
+                assert got[-1] == (CLOSE, (1013, "slow consumer"))
+
+    run_on(loop, main())
+
+
+@both_loops
+def test_a_flooding_client_is_slowed_and_nothing_is_lost(loop, contexts):
+    async def main():
+        async with room(tls=contexts) as here:
+            got = []
+
+            async def slow():
+                async for message in process.inbox():
+                    if message.topic == "ws.message":
+                        got.append(int(message.payload["data"]))
+                    if len(got) % 50 == 0:
+                        assert process.info(process.pid()).queue_length <= 1026
+                        await asyncio.sleep(0)
+                    if len(got) == 8000:
+                        return
+
+            here.target = here.spawn(slow)
+            async with here.client() as client:
+                client.send(*map(str, range(8000)))
+                assert (await client.rest())[-1] == (CLOSE, (1000, "target process exited"))
+                assert got == list(range(8000))
+
+    run_on(loop, main())
