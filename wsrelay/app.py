@@ -222,7 +222,9 @@ class App:
 
     def records(self) -> list[CoroutineProcess | Connection]:
         """The living processes themselves."""
-        return self._running().table.processes()
+        if self.scheduler is None:
+            raise NoApp("the App is not running: there are no processes")
+        return self.scheduler.table.processes()
 
     # -- serving -----------------------------------------------------------------------------------
 
