@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 import uvloop
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from model import Model
@@ -58,6 +58,9 @@ class Program(RuleBasedStateMachine):
         self.runner.run(self.app.__aenter__())
         for _ in range(3):
             self.outside(lambda: self.model.add(process.spawn(puppet)))
+        # Relations from the start, so that each end has something to tell.
+        self.step(0, [("trap", True), ("link", 1, "pid"), ("monitor", 2, "pid")], None)
+        self.step(1, [("link", 2, "text"), ("monitor", 0, "pid"), ("register", "alpha", 1)], None)
 
     def outside(self, function):
         """Call it from no process, and let the loop come to rest."""
@@ -295,5 +298,6 @@ class Program(RuleBasedStateMachine):
 TestProgram = Program.TestCase
 TestProgram.settings = settings(
     max_examples=60, stateful_step_count=25, deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink takes longer than a test may
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
