@@ -48,7 +48,9 @@ def test_receive_has_a_timeout(inside, step, timeout):
     inside(body)
 
 
-@pytest.mark.parametrize(("timeout", "error"), [("5", ValueError), (-1, ValueError), ([], TypeError)])
+@pytest.mark.parametrize(
+    ("timeout", "error"), [("5", ValueError), (-1, ValueError), ([], TypeError)]
+)
 def test_bad_timeouts(inside, timeout, error):
     async def body():
         for call in (
