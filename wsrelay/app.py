@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import Context, Token, copy_context
 from typing import Any, Self, TypeVar
 
@@ -51,6 +51,7 @@ class App:
         self._clock = clock
         self._stopping: asyncio.Event | None = None
         self._tokens: list[Token[Any]] = []
+        self._body: asyncio.Task[Any] | None = None  # that is inside `async with app`
         self.restart = False
         self.failure: BaseException | None = None
 
@@ -170,20 +171,34 @@ class App:
         Args:
             restart: clients are told 1012 (service restart) instead of 1001.
         """
-        if self.scheduler is None:
+        scheduler = self.scheduler
+        if scheduler is None:
             return
-        await lifecycle.stop(self, restart or self.restart)
-        self.scheduler = None
-        self.servers.clear()
+        try:
+            await lifecycle.stop(self, restart or self.restart)
+        finally:
+            scheduler.stop()
+            self.scheduler = None
+            self.servers.clear()
 
     async def __aenter__(self) -> Self:
         await self.start()
         self._tokens.append(scheduler_var.set(self.scheduler))
+        self._body = asyncio.current_task()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        scheduler_var.reset(self._tokens.pop())
-        await self.stop()
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        body, self._body = self._body, None
+        try:
+            await self.stop()
+        finally:
+            # A fixture may leave in another context than it entered; then there is nothing to undo.
+            with suppress(ValueError):
+                scheduler_var.reset(self._tokens.pop())
+        if self.failure is not None:
+            if isinstance(error, asyncio.CancelledError) and body is not None:
+                body.uncancel()
+            raise self.failure
 
     @contextmanager
     def active(self) -> Iterator[Self]:
@@ -294,6 +309,15 @@ class App:
         self.failure = self.failure or failure
         if self._stopping is not None:
             self._stopping.set()
+
+    def interrupt(self, failure: BaseException) -> None:
+        """A process raised SystemExit or KeyboardInterrupt: stop in order, then raise it.
+
+        `serve` ends; the body of `async with app:` is cancelled at its await.
+        """
+        self.request_stop(failure=failure)
+        if self._body is not None:
+            self._body.cancel()
 
     def run(
         self,

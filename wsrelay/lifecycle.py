@@ -42,7 +42,7 @@ class Reporter:
         """`kind` is `crash`, `late`, `interrupt` or `fault`; `detail` the exception."""
         who = "the App" if process is None else f"process {process.pid} ({process.entry})"
         if kind == "interrupt":
-            self._app.request_stop(failure=detail)
+            self._app.interrupt(detail)
         elif kind == "crash" and not isinstance(detail, (SystemExit, KeyboardInterrupt)):
             logger.error("%s failed: %s", who, describe(detail), exc_info=detail)
         elif kind == "late":
@@ -75,7 +75,6 @@ async def stop(app: App, restart: bool) -> None:
     await _end_connections(scheduler, restart, limit * CLOSE_SHARE)
     await _end_processes(scheduler, deadline)
     await _end_transports(scheduler, deadline)
-    scheduler.stop()
     for server in app.servers:
         await server.finish(max(0.0, deadline - loop.time()))
     _report_leftovers(scheduler)
@@ -147,20 +146,26 @@ def _exit_of(scheduler: Scheduler, process: Process) -> asyncio.Future[None]:
 
 
 async def _end_processes(scheduler: Scheduler, deadline: float) -> None:
-    """Cancel the processes, youngest first; what does not end in time is terminated."""
+    """Cancel the processes, youngest first; what does not end in time is terminated.
+
+    A process may start others for its last work; those are cancelled in the next round.
+    """
     loop = scheduler.loop
-    processes = [one for one in scheduler.table.processes() if isinstance(one, CoroutineProcess)]
-    ended = []
-    for process in reversed(processes):
-        ended.append(_exit_of(scheduler, process))
-        process.cancel("the App stops")
-    if ended:
+    while (processes := _processes(scheduler)) and loop.time() < deadline:
+        ended = [_exit_of(scheduler, process) for process in processes]
+        for process in reversed(processes):
+            process.cancel("the App stops")
         await asyncio.wait(ended, timeout=max(0.0, deadline - loop.time()))
-    for process in scheduler.table.processes():
+    scheduler.stop()
+    for process in reversed(_processes(scheduler)):
         process.terminate()
     tasks = [process.task for process in scheduler.unfinished if process.task is not None]
     if tasks:
         await asyncio.wait(tasks, timeout=max(0.2, deadline - loop.time()))
+
+
+def _processes(scheduler: Scheduler) -> list[CoroutineProcess]:
+    return [one for one in scheduler.table.processes() if isinstance(one, CoroutineProcess)]
 
 
 def _report_leftovers(scheduler: Scheduler) -> None:

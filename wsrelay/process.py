@@ -8,13 +8,14 @@ Durations are seconds as a number, or Go duration text such as `"30s"`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wsrelay.config.durations import seconds
 from wsrelay.errors import (
+    NoApp,
     NoProcess,
     NotAProcess,
     ProcessExit,
@@ -43,6 +44,7 @@ from wsrelay_core import (
     send,
     send_as_system,
     send_later,
+    set_duration_reader,
     watch_exit,
 )
 
@@ -92,6 +94,8 @@ __all__ = [
     "unregister",
     "wait",
 ]
+
+set_duration_reader(seconds)
 
 Destination = PID | str
 Target = str | Callable[..., Awaitable[Any]]
@@ -177,12 +181,12 @@ def events() -> Inbox:
 
 def listen(topic: str) -> Inbox:
     """Send messages of exactly this topic to an inbox of their own."""
-    return _self().listen(str(check_topic(topic)))
+    return _self().listen(check_topic(topic))
 
 
 def unlisten(topic: str) -> None:
     """End `listen`; what waits in its inbox goes to the end of the ordinary one."""
-    _self().unlisten(str(check_topic(topic)))
+    _self().unlisten(check_topic(topic))
 
 
 def receive(
@@ -194,7 +198,7 @@ def receive(
         TimeoutError: nothing fitting came in time.
         InboxClosed: the inbox is closed, and nothing in it fits.
     """
-    limit = None if timeout is None else seconds(timeout)
+    limit = _limit(timeout)
     if match is None:
         return inbox().receive(limit)
     return receive_matching(inbox(), match, limit)
@@ -204,25 +208,30 @@ def send_threadsafe(dest: Destination, topic: str, *payloads: Any) -> None:
     """`send` from another thread; whether somebody took the message is not known here.
 
     Raises:
-        TypeError, ValueError: `topic` is none.
-        NoApp: `dest` is a name, and no App (or several) runs in this OS process.
+        TypeError, ValueError: `topic` or `dest` is none.
+        InvalidPID: `dest` looks like a PID and is malformed.
+        NoApp: `dest` is a name, and no App (or several) runs in this OS process; or the loop of
+            its App is closed.
     """
-    check_topic(topic)
+    topic = check_topic(topic)
     scheduler = scheduler_for_thread(dest)
-    scheduler.loop.call_soon_threadsafe(
-        send_as_system, scheduler, dest, str(topic), payloads, context=scheduler.context
-    )
+    try:
+        scheduler.loop.call_soon_threadsafe(
+            send_as_system, scheduler, dest, topic, payloads, context=scheduler.context
+        )
+    except RuntimeError:
+        raise NoApp("the loop of this App is closed") from None
 
 
 def send_after(
     delay: float | str, dest: Destination, topic: str, *payloads: Any
 ) -> Timer:
     """Send after `delay`; `timer.cancel()` takes it back, and so does the end of the caller."""
-    check_topic(topic)
+    topic = check_topic(topic)
     process = current_process()
     if process is not None:
-        return process.send_after(seconds(delay), dest, str(topic), payloads)
-    return send_later(current_scheduler(), seconds(delay), dest, str(topic), payloads)
+        return process.send_after(seconds(delay), dest, topic, payloads)
+    return send_later(current_scheduler(), seconds(delay), dest, topic, payloads)
 
 
 async def call(
@@ -234,7 +243,8 @@ async def call(
         NoProcess: `dest` is dead, unknown, or ends before it answers.
         TimeoutError: no answer within `timeout`.
     """
-    topic = str(check_topic(topic))
+    topic = check_topic(topic)
+    limit = _limit(timeout)
     scheduler = current_scheduler()
     target = resolve(dest)
     if target is None:
@@ -247,11 +257,15 @@ async def call(
     try:
         if not target.ask(topic, payload, None if caller is None else caller.pid, reply):
             raise NoProcess(f"cannot call {dest}: its mailbox is full or closed")
-        async with asyncio.timeout(None if timeout is None else seconds(timeout)):
+        async with asyncio.timeout(limit):
             return await reply
     finally:
         give_up_watch(ref)
         reply.cancel()
+
+
+def _limit(timeout: float | str | None) -> float | None:
+    return None if timeout is None else seconds(timeout)
 
 
 def _fail_call(reply: asyncio.Future[Any], event: Event) -> None:
@@ -272,6 +286,7 @@ async def drained(
         NoProcess: it is no living connection, or ends before.
         TimeoutError: not within `timeout`.
     """
+    limit = _limit(timeout)
     connection = resolve(ws_pid)
     if not isinstance(connection, Connection):
         raise NoProcess(f"{ws_pid} is no living WebSocket connection")
@@ -279,7 +294,7 @@ async def drained(
     if future is None:
         await asyncio.sleep(0)  # a client that reads fast must not keep the others waiting
     else:
-        async with asyncio.timeout(None if timeout is None else seconds(timeout)):
+        async with asyncio.timeout(limit):
             await future
 
 
@@ -354,7 +369,7 @@ def _new_process(
     entry, function = scheduler.app.find_function(target)
     place = scheduler.app.find_host(host, spawner.host if spawner is not None else None)
     coroutine = function(*args, **kwargs)
-    if not asyncio.iscoroutine(coroutine):
+    if not isinstance(coroutine, Coroutine):
         raise TypeError(
             f"{entry} is no async function: it returned {type(coroutine).__name__}, no coroutine"
         )
@@ -373,7 +388,7 @@ def _new_process(
 
 def _register_or_discard(process: CoroutineProcess, name: str) -> None:
     try:
-        process.register(str(name))
+        process.register(_checked_name(name))
     except BaseException:
         process.close()
         raise
@@ -396,26 +411,37 @@ async def exec(
         TimeoutError: not ended within `timeout`.
         ProcessFailed: it ended with a reason other than `normal` and no exception.
     """
+    limit = _limit(timeout)
     process = _new_process(target, host, args, kwargs, name)
+    return _value_of(await _run(process, limit))
+
+
+async def _run(process: CoroutineProcess, limit: float | None) -> Event:
     done = _exit_of(process.pid)
     process.start()
     try:
-        async with asyncio.timeout(None if timeout is None else seconds(timeout)):
-            event = await done
+        async with asyncio.timeout(limit):
+            return await done
     finally:
         process.terminate()
-    if event.result.error is not None:
-        raise event.result.error
-    if event.reason != "normal":
-        raise ProcessFailed(event.sender, event.reason)
-    return event.result.value
+
+
+def _value_of(event: Event) -> Any:
+    try:
+        if event.result.error is not None:
+            raise event.result.error
+        if event.reason != "normal":
+            raise ProcessFailed(event.sender, event.reason)
+        return event.result.value
+    finally:
+        del event  # the error's traceback holds this frame: together they would be a cycle
 
 
 async def wait(
     dest: Destination, timeout: float | str | None = None  # noqa: ASYNC109 - part of the contract
 ) -> Event:
     """The EXIT of a process, also from outside one; of a dead one at once, reason `noproc`."""
-    async with asyncio.timeout(None if timeout is None else seconds(timeout)):
+    async with asyncio.timeout(_limit(timeout)):
         return await _exit_of(dest)
 
 
@@ -446,10 +472,13 @@ def unmonitor(ref_or_dest: Ref | Destination) -> None:
         me.forget_events(ref_or_dest)
         return
     target = resolve(ref_or_dest)
-    for text in {str(ref_or_dest), str(ref_or_dest if target is None else target.pid)}:
-        for ref in me.refs_to(text):
+    # `{this@h|x}` and `{h|x}` are one PID; a name stands for its process, dead or alive.
+    shaped = ref_or_dest[:1] == "{"
+    asked = PID.parse(ref_or_dest) if shaped else ref_or_dest
+    for dest in {asked, asked if target is None else target.pid}:
+        for ref in me.refs_to(dest):
             me.unmonitor(ref)
-        me.forget_events(text)
+        me.forget_events(dest)
 
 
 def link(dest: Destination) -> None:
@@ -506,28 +535,52 @@ def register(name: str, pid: Destination | None = None) -> None:
         NoProcess: `pid` is dead.
         ValueError: the text can be no name.
     """
-    if not isinstance(name, str):
-        raise TypeError(f"a name is a str, not {type(name).__name__}")
+    text = _checked_name(name)
     process: Process | None = _self() if pid is None else resolve(pid)
     if process is None:
         raise NoProcess(f"cannot register {name!r} for {pid}: no such process")
-    process.register(str(name))
+    process.register(text)
+
+
+def _checked_name(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"a name is a str, not {type(name).__name__}")
+    return str(name)
 
 
 def lookup(name: str) -> PID | None:
     """The PID of a registered name, or None."""
-    process = current_scheduler().table.lookup(str(name))
+    process = current_scheduler().table.lookup(_checked_name(name))
     return None if process is None else process.pid
 
 
 def unregister(name: str) -> None:
     """Give a name back; an unknown name is no error."""
-    process = current_scheduler().table.lookup(str(name))
+    text = _checked_name(name)
+    process = current_scheduler().table.lookup(text)
     if process is not None:
-        process.unregister(str(name))
+        process.unregister(text)
 
 
-_OPTIONS = ("mailbox_max", "trap_links")
+def _checked_flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is True or False")
+    return value
+
+
+def _checked_count(name: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} is a number of messages, 0 for no bound")
+    if not 0 <= value <= _MOST_MESSAGES:
+        raise ValueError(f"{name} is a number of messages, 0 for no bound")
+    return value
+
+
+_MOST_MESSAGES = 2**62
+_OPTIONS: dict[str, Callable[[str, object], Any]] = {
+    "mailbox_max": _checked_count,
+    "trap_links": _checked_flag,
+}
 
 
 def set_options(**options: Any) -> None:
@@ -541,18 +594,14 @@ def set_options(**options: Any) -> None:
         TypeError, ValueError: an unknown option, or a bad value; the message names it.
     """
     me = _self()
-    for name in options:
+    for name, value in options.items():
         if name not in _OPTIONS:
             raise TypeError(f"unknown option {name!r}: options are {', '.join(_OPTIONS)}")
+        _OPTIONS[name](name, value)
     if "trap_links" in options:
-        if not isinstance(options["trap_links"], bool):
-            raise TypeError("trap_links is True or False")
         me.trap_links = options["trap_links"]
     if "mailbox_max" in options:
-        limit = options["mailbox_max"]
-        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
-            raise ValueError("mailbox_max is a number of messages, 0 for no bound")
-        me.set_mailbox_max(limit)
+        me.set_mailbox_max(options["mailbox_max"])
 
 
 def get_options() -> dict[str, Any]:

@@ -7,7 +7,7 @@ from wsrelay_core._connection import Connection
 from wsrelay_core._context import process_var, scheduler_var
 from wsrelay_core._coroutine import CoroutineProcess
 from wsrelay_core._frame import FrameCodec
-from wsrelay_core._inbox import Inbox, receive_matching, select
+from wsrelay_core._inbox import Inbox, receive_matching, select, set_duration_reader
 from wsrelay_core._mailbox import Message
 from wsrelay_core._pid import PID
 from wsrelay_core._process import Event, Host, Process, Ref, Result, Timer
@@ -54,5 +54,6 @@ __all__ = [
     "send",
     "send_as_system",
     "send_later",
+    "set_duration_reader",
     "watch_exit",
 ]

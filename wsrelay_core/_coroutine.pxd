@@ -4,22 +4,15 @@ cimport cython
 
 from cpython.object cimport PyObject
 
-from wsrelay_core._inbox cimport Inbox, Park
-from wsrelay_core._mailbox cimport Message, Meter
-from wsrelay_core._pid cimport PID
-from wsrelay_core._process cimport Event, Process, Result, Shared
+from wsrelay_core._inbox cimport Park
+from wsrelay_core._mail cimport MailProcess
 
 
 @cython.final
-cdef class CoroutineProcess(Process):
+cdef class CoroutineProcess(MailProcess):
     cdef object coroutine        # the user's; None once it is done
     cdef readonly object task
     cdef Park park               # of its own task, made at the first wait, then used again
-    cdef readonly Meter meter
-    cdef Inbox box
-    cdef Inbox event_box
-    cdef dict topics             # topic -> Inbox of `listen`, or None
-    cdef bint events_opened
     cdef public bint trap_links
     cdef object deadline         # TimerHandle of a cancel with deadline
     # What a fast step ended with and the task has not seen yet (decision 1 of the architecture).
@@ -30,12 +23,6 @@ cdef class CoroutineProcess(Process):
     cdef object cancel_message
     cdef int refusals            # awaits after its end, each answered with CancelledError
 
-    cdef bint post(self, str topic, object payload, PID sender, Py_ssize_t size,
-                   bint always) except -1
-    cdef bint post_message(self, Message message, bint always) except -1
-    cdef Inbox box_of(self, str topic)
-    cdef Inbox new_inbox(self)
-    cdef int make_event_box(self) except -1
     cdef int fast_step(self, Park park) except -1
     cdef int wake_task(self, Park park) except -1
     cdef int resume(self, PyObject* value, PyObject** result) except? -1
@@ -43,6 +30,7 @@ cdef class CoroutineProcess(Process):
     cdef int after_step(self, int status, PyObject** result) except? -1
     cdef int finish(self, int status, PyObject** result) except? -1
     cdef int finish_failed(self, object error) except -1
+    cdef int settle_cancel(self) except -1
     cdef object take_cancel(self)
     cdef object refuse(self, object awaited)
     cdef int let_go(self) except -1

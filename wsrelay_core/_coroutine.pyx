@@ -7,10 +7,11 @@ again is the task woken, and the proxy hands it what happened.
 """
 
 import asyncio
+import sys
 
 from asyncio import CancelledError, _enter_task, _leave_task, current_task
 
-from wsrelay_core._errors import LinkFailed, ProcessExit
+from wsrelay_core._errors import LinkFailed
 from wsrelay_core._context import process_var, scheduler_var
 
 cimport cython
@@ -18,10 +19,11 @@ from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyConte
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 
-from wsrelay_core._inbox cimport Inbox, Park, exception_of, new_park
-from wsrelay_core._mailbox cimport Message, Meter, Waiter
+from wsrelay_core._inbox cimport Park, exception_of, new_park
+from wsrelay_core._mail cimport MailProcess
+from wsrelay_core._mailbox cimport Waiter
 from wsrelay_core._pid cimport PID
-from wsrelay_core._process cimport Event, Host, Process, Ref, Result, Shared, new_event
+from wsrelay_core._process cimport Event, Host, Process, Result, exit_in, new_event
 from wsrelay_core._scheduler cimport Scheduler
 from wsrelay_core._slots cimport (
     EAGER_TASKS, PYGEN_ERROR, PYGEN_NEXT, PYGEN_RETURN, Py_None, PyIter_Send, PyTypeObject,
@@ -35,12 +37,12 @@ cdef str NORMAL = "normal"
 cdef str ERROR = "error"
 cdef str CANCELLED = "cancelled"
 
-# The process whose coroutine is being stepped right now by its own task or by the scheduler.
-cdef CoroutineProcess stepping = None
+# From 3.13 on `uncancel` takes back a cancel that was not delivered yet.
+cdef bint UNCANCEL_TAKES_BACK = sys.version_info >= (3, 13)
 
 
 @cython.final
-cdef class CoroutineProcess(Process):
+cdef class CoroutineProcess(MailProcess):
     """A process that runs a coroutine; to its task it is that coroutine.
 
     Args:
@@ -53,7 +55,6 @@ cdef class CoroutineProcess(Process):
     def __init__(self, Scheduler scheduler not None, Host host not None, coroutine, str entry):
         self.coroutine = coroutine
         self._admit(scheduler, host, entry)
-        self.meter = Meter()
 
     def start(self) -> None:
         """Make the task; the first step runs after the caller's current step."""
@@ -66,120 +67,11 @@ cdef class CoroutineProcess(Process):
             PyContext_Exit(context)
         self.task = asyncio.Task(self, loop=self.scheduler.loop, name=self.pid, context=context)
 
-    # -- mail ----------------------------------------------------------------------------------
-
-    cdef bint deliver(self, str topic, object payload, Py_ssize_t many, PID sender,
-                      Shared shared) except -1:
-        return self.post(topic, payload, sender, 0, False)
-
-    cdef bint post(self, str topic, object payload, PID sender, Py_ssize_t size,
-                   bint always) except -1:
-        """Put a message into its box; with `always` a full mailbox takes it too."""
-        return self.post_message(new_message(topic, payload, sender, size), always)
-
-    cdef bint post_message(self, Message message, bint always) except -1:
-        cdef Inbox box = self.box if self.topics is None else self.box_of(message.topic)
-        if box is None:
-            if not self.alive:
-                return False
-            box = self.box = self.new_inbox()
-        if box.closed or (self.meter.limit and self.meter.count >= self.meter.limit
-                          and not always):
-            self.meter.dropped += 1
-            return False
-        box.put(message)
-        return True
-
-    def ask(self, str topic, payload, sender, future) -> bool:
-        """Deliver a message whose `reply` resolves `future`."""
-        cdef Message message = new_message(topic, payload, sender, 0)
-        message.reply_to = future
-        return self.post_message(message, False)
-
-    cdef Inbox box_of(self, str topic):
-        return self.topics.get(topic, self.box)
-
-    cdef Inbox new_inbox(self):
-        cdef Inbox box = Inbox.__new__(Inbox)
-        box.owner = self
-        box.meter = self.meter
-        return box
-
-    cdef int deliver_event(self, Event event) except -1:
-        if self.event_box is None:
-            self.make_event_box()
-        if not self.event_box.closed:
-            self.event_box.put(event)
-        return 0
-
-    cdef int make_event_box(self) except -1:
-        self.event_box = Inbox.__new__(Inbox)
-        self.event_box.owner = self
-        return 0
-
-    def inbox(self) -> Inbox:
-        """The one inbox of this process."""
-        if self.box is None:
-            self.box = self.new_inbox()
-        return self.box
-
-    def events(self) -> Inbox:
-        """The inbox of EXIT, LINK_DOWN and CANCEL; from now on a cancel comes as an event."""
-        if self.event_box is None:
-            self.make_event_box()
-        self.events_opened = True
-        return self.event_box
-
-    def forget_events(self, ref_or_dest) -> None:
-        """Take the EXIT events of a given-up monitor, or of all on a PID, out of the events."""
-        cdef Py_ssize_t index = 0
-        if self.event_box is None:
-            return
-        while index < self.event_box.count:
-            ref = (<Event>self.event_box.peek(index)).ref
-            if ref is not None and (ref is ref_or_dest or (<Ref>ref).target == ref_or_dest):
-                self.event_box.take_at(index)
-            else:
-                index += 1
-
-    def listen(self, str topic) -> Inbox:
-        """From now on messages of exactly this topic go to an inbox of their own."""
-        if self.topics is None:
-            self.topics = {}
-        if topic not in self.topics:
-            self.inbox()
-            self.topics[topic] = self.new_inbox()
-        return self.topics[topic]
-
-    def unlisten(self, str topic) -> None:
-        """End `listen`; what waits there goes to the end of the inbox."""
-        cdef Inbox box
-        if self.topics is None or topic not in self.topics:
-            return
-        box = self.topics.pop(topic)
-        if not self.topics:
-            self.topics = None
-        while box.count:
-            self.box.put(box.take())
-        box.shut(False)
-
-    def set_mailbox_max(self, Py_ssize_t limit) -> None:
-        """Bound the number of messages that wait in all inboxes together; 0: no bound."""
-        self.meter.set_limit(limit)
-
-    def describe(self) -> dict:
-        cdef dict info = Process.describe(self)
-        info["queue_length"] = self.meter.count
-        info["queue_bytes"] = self.meter.size
-        info["handled"] = self.meter.handled
-        info["dropped"] = self.meter.dropped
-        return info
-
     # -- the fast road -------------------------------------------------------------------------
 
     cdef Waiter own_park(self):
         """The park of the process's own task, if that is what runs now."""
-        if stepping is not self:
+        if self.scheduler.stepping is not self:
             return None
         if EAGER_TASKS and current_task(self.scheduler.loop) is not self.task:
             return None  # a task that starts eagerly inside a step of this process
@@ -188,7 +80,7 @@ cdef class CoroutineProcess(Process):
         return self.park
 
     cdef bint keep_cancel(self, object message) except -1:
-        if stepping is not self:
+        if self.scheduler.stepping is not self:
             return False
         self.cancel_pending = True
         self.cancel_message = message
@@ -214,15 +106,15 @@ cdef class CoroutineProcess(Process):
 
     cdef int fast_step(self, Park park) except -1:
         """Step the user's coroutine; the task hears of it only if it did not park again."""
-        global stepping
+        cdef Scheduler scheduler = self.scheduler
         cdef PyObject* result = NULL
         cdef int status
-        loop = self.scheduler.loop
+        loop = scheduler.loop
         task = self.task
         _enter_task(loop, task)
-        stepping = self
+        scheduler.stepping = self
         status = PyIter_Send(<PyObject*>self.coroutine, Py_None, &result)
-        stepping = None
+        scheduler.stepping = None
         if status == PYGEN_NEXT and result == <PyObject*>park and not self.cancel_pending:
             Py_XDECREF(result)
             _leave_task(loop, task)
@@ -231,9 +123,13 @@ cdef class CoroutineProcess(Process):
             result = take_exception()
         self.outcome = take_object(result)
         _leave_task(loop, task)
+        if self.cancel_pending:
+            self.settle_cancel()
         if status == PYGEN_NEXT and self.outcome is park:
             # Parked again, but it cancelled itself on the way: the cancel is due at this await.
             self.outcome = None
+            if not self.cancel_pending:
+                return 0
             self.cancel_pending = False
             park.cancel_requested = True
             park.cancel_message, self.cancel_message = self.cancel_message, None
@@ -254,19 +150,25 @@ cdef class CoroutineProcess(Process):
 
     cdef int resume(self, PyObject* value, PyObject** result) except? -1:
         """`send` of the proxy."""
-        global stepping
+        cdef Scheduler scheduler = self.scheduler
+        cdef object outer = scheduler.stepping
         cdef int status
-        cdef CoroutineProcess outer = stepping
         if self.has_outcome:
             return self.hand_over(result)
         if self.coroutine is None:
             raise RuntimeError("cannot reuse already awaited coroutine")
         if self.cancel_pending or not self.alive:
             return self.throw_in(self.take_cancel(), result)
-        stepping = self
+        scheduler.stepping = self
         status = PyIter_Send(<PyObject*>self.coroutine, value, result)
-        stepping = outer
+        scheduler.stepping = outer
         return self.after_step(status, result)
+
+    cdef int settle_cancel(self) except -1:
+        if UNCANCEL_TAKES_BACK and self.alive and self.task.cancelling() == 0:
+            self.cancel_pending = False
+            self.cancel_message = None
+        return 0
 
     cdef object take_cancel(self):
         self.cancel_pending = False
@@ -281,7 +183,7 @@ cdef class CoroutineProcess(Process):
             self.finish_failed(outcome)
             give_object(None, result)
             return PYGEN_RETURN
-        if self.outcome_status == PYGEN_NEXT and self.cancel_pending:
+        if self.outcome_status == PYGEN_NEXT and self.cancel_pending and self.alive:
             # As Task does for a cancel that came during its step: cancel what it now awaits.
             cancel = getattr(outcome, "cancel", None)
             if cancel is not None and cancel(msg=self.cancel_message):
@@ -292,10 +194,12 @@ cdef class CoroutineProcess(Process):
 
     cdef int throw_in(self, object error, PyObject** result) except? -1:
         """Throw into the user's coroutine."""
-        global stepping
+        cdef Scheduler scheduler = self.scheduler
+        cdef object outer = scheduler.stepping
         cdef int status
-        cdef CoroutineProcess outer = stepping
-        stepping = self
+        if isinstance(error, CancelledError):
+            self.cancel_pending = False
+        scheduler.stepping = self
         try:
             value = self.coroutine.throw(error)
             status = PYGEN_NEXT
@@ -309,7 +213,7 @@ cdef class CoroutineProcess(Process):
             give_object(None, result)
             return status
         finally:
-            stepping = outer
+            scheduler.stepping = outer
         give_object(value, result)
         return self.after_step(status, result)
 
@@ -325,11 +229,13 @@ cdef class CoroutineProcess(Process):
     cdef object refuse(self, object awaited):
         """A dead process awaits again: CancelledError comes at the task's next step."""
         cancel = getattr(awaited, "cancel", None)
-        if cancel is not None:
-            cancel()
+        cancelled = cancel is not None and cancel()
         self.refusals += 1
         if self.refusals <= PATIENT_REFUSALS:
-            return None  # a bare yield: the next step comes in the next turn of the loop
+            # The task waits until the cancel has its effect; for a bare yield, a turn of the loop.
+            return awaited if cancelled else None
+        if isinstance(awaited, asyncio.Future):
+            awaited.add_done_callback(retrieve)
         pause = self.scheduler.loop.create_future()
         self.scheduler.loop.call_later(REFUSAL_PAUSE, end_pause, pause)
         pause._asyncio_future_blocking = True
@@ -357,8 +263,9 @@ cdef class CoroutineProcess(Process):
             self.end(CANCELLED, None, None)
             self.let_go()
             raise error
-        if isinstance(error, ProcessExit):
-            self.end(error.reason, None, None)
+        leaving = exit_in(error)
+        if leaving is not None:
+            self.end(leaving.reason, None, None)
         elif alive:
             self.scheduler.say("crash", self, error)
             self.end(ERROR, None, error)
@@ -386,12 +293,7 @@ cdef class CoroutineProcess(Process):
             self.deadline.cancel()
             self.deadline = None
         Process.end(self, reason, value, error)
-        self.meter.gate = None
-        for box in (self.box, self.event_box):
-            if box is not None:
-                (<Inbox>box).shut(True)
-        for box in (self.topics or {}).values():
-            (<Inbox>box).shut(True)
+        self.shut_boxes()
         return 0
 
     cdef int on_signal(self, PID source, str reason, object result) except -1:
@@ -401,7 +303,10 @@ cdef class CoroutineProcess(Process):
             self.deliver_event(new_event("LINK_DOWN", source, reason, result, None))
             return 0
         error = LinkFailed(source, reason)
-        error.__cause__ = result.error
+        cause = result.error
+        if isinstance(cause, LinkFailed) and cause.__cause__ is not None:
+            cause = cause.__cause__  # in a long chain each keeps the first cause, not the chain
+        error.__cause__ = cause
         return self.stop_now("link_failed", error)
 
     cdef int stop_now(self, str reason, object error) except -1:
@@ -438,7 +343,8 @@ cdef class CoroutineProcess(Process):
         if deadline is not None and self.alive:
             if self.deadline is not None:
                 self.deadline.cancel()
-            self.deadline = self.scheduler.loop.call_later(deadline, self.terminate)
+            self.deadline = self.scheduler.loop.call_later(
+                deadline, self.terminate, context=self.scheduler.context)
 
     # -- coroutine protocol --------------------------------------------------------------------
 
@@ -475,9 +381,11 @@ cdef class CoroutineProcess(Process):
 
     def close(self):
         if self.coroutine is not None:
-            self.coroutine.close()
-            self.end(CANCELLED, None, None)
-            self.let_go()
+            try:
+                self.coroutine.close()
+            finally:
+                self.end(CANCELLED, None, None)
+                self.let_go()
 
     # What stacks and task listings show is the user's function.
 
@@ -514,13 +422,10 @@ cdef class CoroutineProcess(Process):
         return getattr(self.coroutine, "cr_origin", None)
 
 
-cdef Message new_message(str topic, object payload, PID sender, Py_ssize_t size):
-    cdef Message message = Message.__new__(Message)
-    message.topic = topic
-    message.payload = payload
-    message.sender = sender
-    message.size = size
-    return message
+def retrieve(future):
+    """Nobody waits for it any more, and nobody shall hear of that."""
+    if not future.cancelled():
+        future.exception()
 
 
 def end_pause(future):

@@ -11,7 +11,7 @@ from wsrelay_core._process cimport Process
 @cython.final
 cdef class Inbox(Mailbox):
     cdef Process owner
-    cdef int streak        # items taken in a row without giving way
+    cdef unsigned long long served  # when a select last took from it, in selects
 
 
 @cython.final
@@ -41,15 +41,18 @@ cdef class Receive:
     cdef double until
     cdef object timer
     cdef Park park               # while it waits
+    cdef bint in_front           # it lost an item kept for it: it keeps its place in the queue
     cdef bint iterating
     cdef bint finished
 
     cdef int poll(self, PyObject** result) except? -1
     cdef int poll_slowly(self, PyObject** result) except? -1
     cdef bint find(self, PyObject** result) except -1
+    cdef bint find_any(self, PyObject** result) except -1
+    cdef bint find_match(self, Inbox inbox, PyObject** result) except -1
     cdef int wait(self, PyObject** result) except? -1
-    cdef bint take_from(self, Inbox inbox, PyObject** result) except -1
-    cdef bint check_open(self, tuple inboxes) except -1
+    cdef bint check_open(self) except -1
+    cdef Inbox one_inbox(self)
     cdef int join_waiters(self) except -1
     cdef int start_timer(self, Park park) except -1
     cdef int stop_waiting(self) except -1

@@ -23,8 +23,23 @@ from wsrelay_core._slots cimport (
 
 cdef int BUDGET = 256                  # rule 6: items in a row before others get their turn
 
-# Turns the first inbox that a select looks at.
-cdef unsigned int rotation = 0
+# Counts the selects, so that the inbox that was served longest ago is served next.
+cdef unsigned long long selects = 0
+
+# Reads a timeout that is no number of seconds; see `set_duration_reader`.
+cdef object read_duration = float
+
+
+def set_duration_reader(reader) -> None:
+    """Have `reader(value)` turn what a timeout is given as into seconds."""
+    global read_duration
+    read_duration = reader
+
+
+cdef object seconds_of(object timeout):
+    if timeout is None or type(timeout) is float and <double>timeout >= 0:
+        return timeout
+    return read_duration(timeout)
 
 
 @cython.final
@@ -93,10 +108,15 @@ cdef class Park(Waiter):
         if self.owner is not None and self.owner.keep_cancel(msg):
             # A self-cancel in a fast step: the task still believes that it waits here.
             return True
+        if self.cancel_requested:
+            return False  # as a future that is cancelled already: the first message stays
         self.cancel_requested = True
         self.cancel_message = msg
         self.wake()
         return True
+
+    def __repr__(self):
+        return "<Park, until mail comes>"
 
 
 @cython.final
@@ -106,26 +126,29 @@ cdef class Receive:
         """One step of the wait: PYGEN_RETURN with the item, or PYGEN_NEXT with a Park."""
         cdef Inbox inbox = self.inbox
         if (self.park is None and inbox is not None and self.match is None
-                and inbox.count > inbox.reserved and inbox.streak < BUDGET and not self.finished):
-            inbox.streak += 1
+                and inbox.count > inbox.reserved and inbox.owner.streak < BUDGET
+                and not self.finished):
+            inbox.owner.streak += 1
             self.finished = True
             give_object(inbox.take(), result)
             return PYGEN_RETURN
         return self.poll_slowly(result)
 
     cdef int poll_slowly(self, PyObject** result) except? -1:
+        cdef Process owner = self.one_inbox().owner
         cdef bint timed_out = False
         if self.finished:
             raise RuntimeError("cannot reuse an awaited receive")
         if self.park is not None:
             timed_out = self.park.timed_out
             self.stop_waiting()
-        elif self.inbox is not None and self.inbox.streak >= BUDGET:
+        elif owner.streak >= BUDGET:
             # Let others run: wait, and be woken at once.
             self.wait(result)
             self.park.wake()
             return PYGEN_NEXT
         if self.find(result):
+            owner.streak += 1
             self.finish()
             return PYGEN_RETURN
         if timed_out:
@@ -135,37 +158,55 @@ cdef class Receive:
 
     cdef bint find(self, PyObject** result) except -1:
         """Take the first item that fits; raises at the closed end."""
-        cdef Inbox inbox
-        cdef Py_ssize_t index
-        if self.inbox is not None:
-            return self.take_from(self.inbox, result) or self.check_open((self.inbox,))
-        global rotation
-        rotation += 1
-        size = len(self.inboxes)
-        for index in range(size):
-            inbox = self.inboxes[(index + rotation) % size]
-            if inbox.count > inbox.reserved:
-                give_object((inbox, inbox.take()), result)
-                return True
-        return self.check_open(self.inboxes)
+        cdef Inbox inbox = self.inbox
+        if inbox is None:
+            return self.find_any(result) or self.check_open()
+        if self.match is not None:
+            return self.find_match(inbox, result) or self.check_open()
+        if inbox.count <= inbox.reserved:
+            return self.check_open()
+        give_object(inbox.take(), result)
+        return True
 
-    cdef bint take_from(self, Inbox inbox, PyObject** result) except -1:
-        cdef Py_ssize_t index
-        if self.match is None:
-            if inbox.count <= inbox.reserved:
-                return False
-            give_object(inbox.take(), result)
-            return True
-        for index in range(inbox.count):
-            if self.match(inbox.peek(index)):
+    cdef bint find_any(self, PyObject** result) except -1:
+        """Of the inboxes of a select that have mail, take from the one served longest ago."""
+        global selects
+        cdef Inbox inbox, chosen = None
+        for one in self.inboxes:
+            inbox = <Inbox>one
+            if inbox.count > inbox.reserved and (chosen is None or inbox.served < chosen.served):
+                chosen = inbox
+        if chosen is None:
+            return False
+        selects += 1
+        chosen.served = selects
+        give_object((chosen, chosen.take()), result)
+        return True
+
+    cdef bint find_match(self, Inbox inbox, PyObject** result) except -1:
+        """The first item that fits; the predicate is foreign code and may use the inbox itself."""
+        cdef Py_ssize_t index = 0
+        while index < inbox.count:
+            item = inbox.peek(index)
+            fits = bool(self.match(item))
+            if index >= inbox.count or inbox.peek(index) is not item:
+                index = 0
+            elif fits:
                 give_object(inbox.take_at(index), result)
                 return True
+            else:
+                index += 1
         return False
 
-    cdef bint check_open(self, tuple inboxes) except -1:
+    cdef bint check_open(self) except -1:
         """False if mail can still come; else the end of the wait is raised."""
-        for inbox in inboxes:
-            if not (<Inbox>inbox).closed or ((<Inbox>inbox).count and self.match is None):
+        cdef Inbox inbox
+        for one in self.inboxes if self.inbox is None else (self.inbox,):
+            inbox = <Inbox>one
+            if not inbox.closed or (inbox.count and self.match is None):
+                return False
+            if not inbox.owner.alive and inbox.owner.own_park() is not None:
+                # A dead process that goes on receiving waits, and gets CancelledError.
                 return False
         self.finish()
         if self.iterating:
@@ -173,8 +214,7 @@ cdef class Receive:
         raise InboxClosed("the inbox is closed and empty")
 
     cdef int wait(self, PyObject** result) except? -1:
-        cdef Inbox inbox = self.inbox if self.inbox is not None else self.inboxes[0]
-        cdef Process owner = inbox.owner
+        cdef Process owner = self.one_inbox().owner
         cdef Park park = <Park>owner.own_park()
         if park is None:
             park = new_park(None, owner.scheduler.loop)
@@ -185,13 +225,16 @@ cdef class Receive:
         give_object(park, result)
         return PYGEN_NEXT
 
+    cdef Inbox one_inbox(self):
+        return self.inbox if self.inbox is not None else <Inbox>self.inboxes[0]
+
     cdef int join_waiters(self) except -1:
         cdef Inbox inbox
         for one in self.inboxes if self.inbox is None else (self.inbox,):
             inbox = <Inbox>one
-            inbox.streak = 0
+            inbox.owner.streak = 0
             if self.match is None:
-                inbox.add_waiter(self.park, False)
+                inbox.add_waiter(self.park, self.in_front)
             else:
                 if inbox.selective is None:
                     inbox.selective = []
@@ -212,6 +255,7 @@ cdef class Receive:
         cdef Mailbox reserved_in = park.reserved_in
         cdef Inbox inbox
         self.park = None
+        self.in_front = reserved_in is not None
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
@@ -294,15 +338,16 @@ cdef class Inbox(Mailbox):
         """Wait for the next item.
 
         Args:
-            timeout: seconds, or None to wait without end.
+            timeout: seconds, a duration such as `"30s"`, or None to wait without end.
 
         Raises:
             TimeoutError: nothing came in time.
             InboxClosed: the inbox is closed and empty.
         """
         cdef Receive receive = Receive.__new__(Receive)
+        self.owner.scheduler.check_thread()
         receive.inbox = self
-        receive.timeout = timeout
+        receive.timeout = seconds_of(timeout)
         return receive
 
     def receive_nowait(self):
@@ -312,6 +357,7 @@ cdef class Inbox(Mailbox):
             asyncio.QueueEmpty: there is none.
             InboxClosed: the inbox is closed and empty.
         """
+        self.owner.scheduler.check_thread()
         if self.count > self.reserved:
             return self.take()
         if self.closed and self.count == 0:
@@ -320,6 +366,7 @@ cdef class Inbox(Mailbox):
 
     def close(self) -> None:
         """Accept nothing more; what waits can still be received."""
+        self.owner.scheduler.check_thread()
         self.shut(False)
 
     def __aiter__(self):
@@ -327,6 +374,7 @@ cdef class Inbox(Mailbox):
 
     def __anext__(self):
         cdef Receive receive = Receive.__new__(Receive)
+        self.owner.scheduler.check_thread()
         receive.inbox = self
         receive.iterating = True
         return receive
@@ -343,10 +391,10 @@ cdef class Inbox(Mailbox):
 
 def receive_matching(Inbox inbox not None, match, timeout=None):
     """Wait for the first item for which `match(item)` is true; the others stay, in order."""
-    cdef Receive receive = Receive.__new__(Receive)
-    receive.inbox = inbox
+    cdef Receive receive = inbox.receive(timeout)
+    if not callable(match):
+        raise TypeError("match is a function of a message")
     receive.match = match
-    receive.timeout = timeout
     return receive
 
 
@@ -357,9 +405,10 @@ def select(*inboxes, timeout=None):
     for inbox in inboxes:
         if not isinstance(inbox, Inbox):
             raise TypeError(f"select waits on inboxes, not {type(inbox).__name__}")
+        (<Inbox>inbox).owner.scheduler.check_thread()
     cdef Receive receive = Receive.__new__(Receive)
     receive.inboxes = inboxes
-    receive.timeout = timeout
+    receive.timeout = seconds_of(timeout)
     return receive
 
 

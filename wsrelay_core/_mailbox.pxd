@@ -53,9 +53,6 @@ cdef class Mailbox:
     cdef object take(self)
     cdef object take_at(self, Py_ssize_t index)
     cdef object peek(self, Py_ssize_t index)
-    cdef inline Py_ssize_t free_items(self) noexcept:
-        """Items that nobody has been woken for."""
-        return self.count - self.reserved
 
     cdef int grow(self) except -1
     cdef int removed(self, object item) except -1
@@ -64,4 +61,6 @@ cdef class Mailbox:
     cdef int remove_waiter(self, Waiter waiter) except -1
     cdef int settle(self, Waiter waiter) except -1
     cdef int wake_first(self) except -1
+    cdef int pour_into(self, Mailbox other) except -1
+    cdef int discard(self) except -1
     cdef int shut(self, bint discard) except -1

@@ -1,6 +1,8 @@
 """Messages, the ring they wait in, and the marks that tell when it is too full."""
 
-from wsrelay_core._errors import WSRelayError
+from asyncio import _get_running_loop
+
+from wsrelay_core._errors import WrongThread, WSRelayError
 
 cimport cython
 
@@ -8,6 +10,7 @@ cdef Py_ssize_t FIRST_CAPACITY = 8
 cdef Py_ssize_t KEPT_CAPACITY = 64        # an empty ring larger than this is given back
 cdef Py_ssize_t HIGH_COUNT = 1024         # rule 5 of the process semantics
 cdef Py_ssize_t HIGH_SIZE = 8 * 1024 * 1024
+cdef Py_ssize_t SHOWN = 60                # characters of a payload in a repr
 
 
 @cython.final
@@ -20,20 +23,32 @@ cdef class Message:
 
         Raises:
             WSRelayError: the message is no call.
+            WrongThread: called from another thread than the one that runs the loop.
         """
         if self.reply_to is None:
             raise WSRelayError(f"message {self.topic!r} is no call: nobody waits for a reply")
+        if self.reply_to is False:
+            return False
+        if self.reply_to.get_loop() is not _get_running_loop():
+            raise WrongThread("reply in the thread of the App's loop")
         future, self.reply_to = self.reply_to, False
-        if future is False or future.done():
+        if future.done():
             return False
         future.set_result(value)
         return True
 
     def __repr__(self):
-        text = repr(self.payload)
-        if len(text) > 60:
-            text = text[:59] + "…"
-        return f"<Message {self.topic!r} {text} from {self.sender or 'outside'}>"
+        return f"<Message {self.topic!r} {short(self.payload)} from {self.sender or 'outside'}>"
+
+
+cdef str short(object payload):
+    """A payload in a few characters, even a huge one, and one whose own repr fails."""
+    cut = payload[:SHOWN] if isinstance(payload, (str, bytes)) else payload
+    try:
+        text = repr(cut)
+    except Exception:
+        return f"<{type(payload).__name__}, whose repr fails>"
+    return text if len(text) <= SHOWN and cut is payload else text[:SHOWN - 1] + "…"
 
 
 cdef class Waiter:
@@ -125,11 +140,24 @@ cdef class Mailbox:
                 self.meter.gate.open()
         return 0
 
+    cdef int discard(self) except -1:
+        ring, self.ring = self.ring, None
+        if self.meter is not None:
+            self.meter.count -= self.count
+            for item in ring or ():
+                if type(item) is Message:
+                    self.meter.size -= (<Message>item).size
+        self.count = 0
+        self.head = 0
+        return 0
+
     cdef int add_waiter(self, Waiter waiter, bint in_front) except -1:
         if self.first is None:
             self.first = waiter
         elif in_front:
-            self.more = [self.first] + (self.more or [])
+            if self.more is None:
+                self.more = []
+            self.more.insert(0, self.first)
             self.first = waiter
         elif self.more is None:
             self.more = [waiter]
@@ -143,6 +171,8 @@ cdef class Mailbox:
             self.shift()
         elif self.more is not None and waiter in self.more:
             self.more.remove(waiter)
+            if not self.more:
+                self.more = None
         return 0
 
     cdef int shift(self) except -1:
@@ -161,12 +191,26 @@ cdef class Mailbox:
 
     cdef int wake_first(self) except -1:
         """Wake the first waiter and keep an item for it, if there is a free one."""
-        cdef Waiter waiter = self.first
-        if waiter is not None and self.count > self.reserved:
+        cdef Waiter waiter
+        while self.first is not None and self.count > self.reserved:
+            waiter = self.first
             self.shift()
-            self.reserved += 1
-            waiter.reserved_in = self
-            waiter.wake()
+            if waiter.reserved_in is None:  # else it has its item: in another box of a select
+                self.reserved += 1
+                waiter.reserved_in = self
+                waiter.wake()
+                return 0
+        return 0
+
+    cdef int pour_into(self, Mailbox other) except -1:
+        """Move everything to the end of another mailbox of the same meter."""
+        cdef Meter meter = self.meter
+        self.meter = other.meter = None  # neither taken nor new: only moved
+        try:
+            while self.count:
+                other.put(self.take())
+        finally:
+            self.meter = other.meter = meter
         return 0
 
     cdef int shut(self, bint discard) except -1:
@@ -174,9 +218,7 @@ cdef class Mailbox:
         cdef Waiter waiter
         self.closed = True
         if discard:
-            while self.count:
-                self.take()
-            self.ring = None
+            self.discard()
         while self.first is not None:
             waiter = self.first
             self.shift()

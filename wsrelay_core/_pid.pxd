@@ -21,4 +21,5 @@ cdef class ProcessTable:
 
 
 cdef PID new_pid(str host)
+cdef object plain_dest(object dest)
 cdef bint is_pid_shaped(str text) except -1

@@ -46,18 +46,18 @@ cdef class PID(str):
     @property
     def node(self) -> str:
         """Name of the node; empty for this node."""
-        head, at, _ = self[1:-1].partition("|")[0].rpartition("@")
-        return head if at else ""
+        return self.partition("|")[0].rpartition("@")[0][1:]
 
     @property
     def host(self) -> str:
         """Registry id of the process host or server, such as `app:processes`."""
-        return self[1:-1].partition("|")[0].rpartition("@")[2]
+        place = self.partition("|")[0]
+        return place.rpartition("@")[2] if "@" in place else place[1:]
 
     @property
     def uniq(self) -> str:
         """`0x` and lower-case hex: the boot incarnation and a serial number."""
-        return self[1:-1].partition("|")[2]
+        return self.partition("|")[2].removesuffix("}")
 
     @staticmethod
     def parse(text) -> PID:
@@ -112,6 +112,20 @@ cdef PID new_pid(str host):
     return PID.__new__(PID, f"{{{host}|0x{incarnation}{serial:x}}}")
 
 
+cdef object plain_dest(object dest):
+    """What a call was given as destination, checked: a PID (of this node's form), or a name.
+
+    Raises InvalidPID for malformed text that is PID-shaped, TypeError for anything but str.
+    """
+    if type(dest) is PID:
+        return dest
+    if not isinstance(dest, str):
+        raise TypeError(f"a destination is a PID or a registered name, "
+                        f"not {type(dest).__name__}")
+    text = str(dest)
+    return PID(_canonical(text)) if is_pid_shaped(text) else text
+
+
 @cython.final
 cdef class ProcessTable:
     """PID text and names of the living processes of one App."""
@@ -132,20 +146,13 @@ cdef class ProcessTable:
         return 0
 
     cdef object find(self, object dest):
-        """The process of a PID's text or of a registered name, or None.
-
-        Raises InvalidPID for malformed text that is PID-shaped, TypeError for anything but str.
-        """
-        if not isinstance(dest, str):
-            raise TypeError(f"a destination is a PID or a registered name, "
-                            f"not {type(dest).__name__}")
-        process = self.by_pid.get(dest)
-        if process is not None:
-            return process
-        text = str(dest)
-        if is_pid_shaped(text):
-            return self.by_pid.get(_canonical(text))
-        return self.by_name.get(text)
+        """The process of a PID's text or of a registered name, or None; raises as `plain_dest`."""
+        if isinstance(dest, str):
+            process = self.by_pid.get(dest)
+            if process is not None:
+                return process
+        dest = plain_dest(dest)
+        return self.by_pid.get(dest) if type(dest) is PID else self.by_name.get(dest)
 
     def register(self, str name, process) -> None:
         """Give a living process a name; raises NameTaken, ValueError for no name at all."""

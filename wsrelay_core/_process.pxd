@@ -26,7 +26,8 @@ cdef class Event:
 
 @cython.final
 cdef class Ref:
-    cdef readonly object target    # PID or name that is watched
+    cdef readonly object target    # PID that is watched; a name that nobody had
+    cdef object asked              # what `monitor` was given: the target, or its name then
     cdef Process watcher           # who gets the EXIT; None when `callback` does
     cdef object callback
     cdef Process watched           # None once it ended or was given up
@@ -70,6 +71,7 @@ cdef class Process(Schedulable):
     cdef dict refs                 # Ref -> None: what this process watches
     cdef dict links                # Process -> None
     cdef set timers
+    cdef int streak                # items its receivers took in a row without giving way
 
     # Returns whether it was accepted. `many`: how many payloads were sent (payload is a tuple
     # from two on). `shared` is given by a broadcast only.
@@ -86,6 +88,7 @@ cdef class Process(Schedulable):
 
 
 cdef Event new_event(str kind, object sender, str reason, Result result, object ref)
+cdef object exit_in(object error)
 cdef Process find_process(Scheduler scheduler, object dest)
 cdef Ref watch(Scheduler scheduler, object dest, Process watcher, object callback)
 cdef bint give_up(Ref ref) except -1

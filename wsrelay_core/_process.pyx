@@ -2,12 +2,12 @@
 
 import time
 
-from wsrelay_core._errors import HostFull, NoApp, NoProcess
+from wsrelay_core._errors import HostFull, NoApp, NoProcess, ProcessExit
 
 cimport cython
 
 from wsrelay_core._mailbox cimport Waiter
-from wsrelay_core._pid cimport PID, new_pid
+from wsrelay_core._pid cimport PID, new_pid, plain_dest
 from wsrelay_core._scheduler cimport Schedulable, Scheduler, monotonic
 
 cdef str EXIT = "EXIT"
@@ -67,6 +67,10 @@ cdef class Ref:
         """Whether its EXIT is still to come."""
         return self.watched is not None
 
+    def is_of(self, dest) -> bool:
+        """Whether it is a monitor of this PID, or was made by this name."""
+        return self.target == dest or self.asked == dest
+
     def __repr__(self):
         return f"<Ref of {self.target}>"
 
@@ -77,6 +81,7 @@ cdef class Timer:
 
     def cancel(self) -> bool:
         """Take the message back; returns False when it was sent or cancelled before."""
+        self.scheduler.check_thread()
         if self.handle is None:
             return False
         self.handle.cancel()
@@ -162,14 +167,19 @@ cdef class Process:
         return watch(self.scheduler, dest, self, None)
 
     def unmonitor(self, Ref ref) -> bool:
-        """Give a monitor up; returns whether its EXIT was still to come."""
+        """Give a monitor up; returns whether its EXIT was still to come.
+
+        Raises ValueError when it is not this process's.
+        """
+        if ref.watcher is not self:
+            raise ValueError(f"{ref} is the monitor of another process")
         if self.refs is not None:
             self.refs.pop(ref, None)
         return give_up(ref)
 
     def refs_to(self, dest) -> list:
         """This process's monitors of one PID or name."""
-        return [ref for ref in (self.refs or ()) if (<Ref>ref).target == dest]
+        return [ref for ref in (self.refs or ()) if (<Ref>ref).is_of(dest)]
 
     def link(self, dest) -> None:
         """Link both ways, idempotent; raises NoProcess when `dest` is dead or unknown."""
@@ -276,8 +286,9 @@ cdef class Process:
         monitors, self.monitors = self.monitors, None
         if monitors is not None:
             for ref in monitors:
-                (<Ref>ref).watched = None
-                tell(<Ref>ref, self.pid, reason, result)
+                if (<Ref>ref).watched is not None:  # an EXIT before may have given it up
+                    (<Ref>ref).watched = None
+                    tell(<Ref>ref, self.pid, reason, result)
         return 0
 
     cdef int tell_links(self, str reason, Result result) except -1:
@@ -289,7 +300,20 @@ cdef class Process:
         if is_failure(reason):
             for other in links:
                 self.scheduler.signal(<Process>other, self.pid, reason, result)
+            self.scheduler.bring_signals()
         return 0
+
+
+cdef object exit_in(object error):
+    """The ProcessExit that an exception is, or that alone a TaskGroup's group holds; else None."""
+    if isinstance(error, BaseExceptionGroup):
+        exits, others = error.split(ProcessExit)
+        if others is not None:
+            return None
+        while isinstance(exits, BaseExceptionGroup):
+            exits = exits.exceptions[0]
+        return exits
+    return error if isinstance(error, ProcessExit) else None
 
 
 cdef int _add(Process process, Process other) except -1:
@@ -309,8 +333,9 @@ cdef int tell(Ref ref, object sender, str reason, Result result) except -1:
     """Bring a monitor its EXIT."""
     cdef Event event = new_event(EXIT, sender, reason, result, ref)
     if ref.watcher is None:
+        callback, ref.callback = ref.callback, None  # it may hold the event, and so the ref
         try:
-            ref.callback(event)
+            callback(event)
         except Exception as error:
             ref.scheduler.say("fault", None, error)
     elif ref.watcher.alive:
@@ -322,7 +347,7 @@ cdef int tell(Ref ref, object sender, str reason, Result result) except -1:
 cdef bint give_up(Ref ref) except -1:
     """Forget a monitor; no EXIT comes from it any more. Returns whether one was to come."""
     cdef Process watched = ref.watched
-    ref.watched = None
+    ref.watched = ref.callback = None
     if watched is None:
         return False
     if watched.monitors is not None:
@@ -337,7 +362,8 @@ cdef Ref watch(Scheduler scheduler, object dest, Process watcher, object callbac
     """
     cdef Process watched = find_process(scheduler, dest)
     cdef Ref ref = Ref.__new__(Ref)
-    ref.target = dest if watched is None else watched.pid
+    ref.asked = plain_dest(dest)
+    ref.target = ref.asked if watched is None else watched.pid
     ref.watcher = watcher
     ref.callback = callback
     ref.scheduler = scheduler
@@ -346,7 +372,7 @@ cdef Ref watch(Scheduler scheduler, object dest, Process watcher, object callbac
             watcher.refs = {}
         watcher.refs[ref] = None
     if watched is None:
-        tell(ref, dest, NOPROC, Result())
+        tell(ref, ref.target, NOPROC, Result())
         return ref
     ref.watched = watched
     if watched.monitors is None:
@@ -358,7 +384,7 @@ cdef Ref watch(Scheduler scheduler, object dest, Process watcher, object callbac
 cdef Timer later(Scheduler scheduler, double delay, object dest, str topic, tuple payloads):
     cdef Timer timer = Timer.__new__(Timer)
     timer.scheduler = scheduler
-    timer.dest = dest
+    timer.dest = plain_dest(dest)
     timer.topic = topic
     timer.many = len(payloads)
     timer.payload = one_payload(payloads)
@@ -368,6 +394,10 @@ cdef Timer later(Scheduler scheduler, double delay, object dest, str topic, tupl
 
 cdef Process find_process(Scheduler scheduler, object dest):
     """The living process of a PID, its text, or a name; None if there is none."""
+    cdef Process process
     if type(dest) is PID and (<PID>dest).record is not None:
-        return <Process>(<PID>dest).record
+        process = <Process>(<PID>dest).record
+        if process.scheduler is not scheduler:
+            process.scheduler.check_thread()  # an App of another thread
+        return process
     return scheduler.table.find(dest)

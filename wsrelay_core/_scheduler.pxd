@@ -37,10 +37,13 @@ cdef class Scheduler:
     cdef object clock                 # callable that returns seconds, or None for the system's
     cdef readonly object context      # context of drains and timers; never that of a process
     cdef unsigned long thread
+    cdef str lost                     # why the loop is not ours any more (fork, closed), or None
+    cdef Schedulable stepping         # whose coroutine runs right now, or None
     cdef list ready                   # to step in the next round
     cdef list dirty                   # output that waits for the end of the drain
     cdef list ending                  # something to do after the flush
     cdef list signals                 # link signals that wait for their turn
+    cdef bint signalling              # and are being brought
     cdef bint scheduled
     cdef bint draining
     cdef readonly dict unfinished     # ended processes whose coroutine still runs -> None
@@ -57,9 +60,13 @@ cdef class Scheduler:
     cdef int wake(self) except -1
     cdef int step_all(self) except -1
     cdef int finish_drain(self) except -1
+    cdef int put_back(self, list batch, Py_ssize_t index) except -1
     cdef int check_thread(self) except -1
+    cdef int lose(self, str why) except -1
+    cdef int refuse_thread(self) except -1
     cdef int say(self, str kind, Schedulable process, object detail) except -1
     cdef int signal(self, Schedulable process, PID source, str reason, object result) except -1
+    cdef int bring_signals(self) except -1
 
 
 cdef double monotonic() noexcept nogil

@@ -1,8 +1,9 @@
 """The run queue of one App on one loop, its drains, and its shared timers."""
 
 import contextvars
+import os
 
-from wsrelay_core._errors import WrongThread
+from wsrelay_core._errors import NoApp, WrongThread
 
 cimport cython
 from cpython.pythread cimport PyThread_get_thread_ident
@@ -13,13 +14,25 @@ from wsrelay_core._pid cimport PID, ProcessTable
 # Rule 6 of the process semantics: a drain gives way to I/O after this much.
 cdef int DRAIN_ROUNDS = 64
 cdef double DRAIN_SECONDS = 0.005
-cdef int CLOCK_EVERY = 32               # steps between two looks at the clock
+cdef int CLOCK_EVERY = 8                # steps between two looks at the clock
 
 cdef double TICK = 0.02                 # resolution of the timer wheel, seconds
 cdef Py_ssize_t READ_SIZE = 128 * 1024  # bytes of one read
 
 # Running schedulers, so that code outside a process finds the only App of its loop.
 running_schedulers = []
+
+
+def _after_fork() -> None:
+    """In a forked child the loops, and all that is on them, stay the parent's."""
+    for scheduler in running_schedulers:
+        (<Scheduler>scheduler).lose(
+            "this OS process was forked while the App ran: "
+            "only the parent has it; start another App here")
+    running_schedulers.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 cdef double monotonic() noexcept nogil:
@@ -88,7 +101,7 @@ cdef class TimerWheel:
         cdef double when = self.scheduler.now()
         self.armed = 0
         for tick in sorted([tick for tick in self.slots if tick * TICK <= when]):
-            for item in self.slots.pop(tick):
+            for item in self.slots.pop(tick, ()):  # an item before may have removed its last one
                 try:
                     (<Schedulable>item).on_time(when)
                 except Exception as error:
@@ -141,6 +154,9 @@ cdef class Scheduler:
     def start(self) -> None:
         """Let processes start; the App becomes visible to code outside a process."""
         self.running = True
+        # A loop that was closed without a stop must not be found for ever.
+        running_schedulers[:] = [other for other in running_schedulers
+                                 if not (<Scheduler>other).loop.is_closed()]
         running_schedulers.append(self)
 
     def stop(self) -> None:
@@ -182,8 +198,14 @@ cdef class Scheduler:
         return 0
 
     cdef int wake(self) except -1:
+        try:
+            self.loop.call_soon(self.drain, context=self.context)
+        except RuntimeError:
+            if self.loop.is_closed():
+                self.lose("the loop of this App was closed while its processes lived")
+                self.refuse_thread()
+            raise
         self.scheduled = True
-        self.loop.call_soon(self.drain, context=self.context)
         return 0
 
     def drain(self) -> None:
@@ -197,29 +219,35 @@ cdef class Scheduler:
             self.finish_drain()
         finally:
             self.draining = False
-        if (self.ready or self.dirty or self.ending) and not self.scheduled:
-            self.wake()
+            if (self.ready or self.dirty or self.ending) and not self.scheduled:
+                self.wake()
 
     cdef int step_all(self) except -1:
         cdef list batch
-        cdef double until = 0
+        cdef double until = monotonic() + DRAIN_SECONDS
         cdef int rounds = 0
-        cdef Py_ssize_t steps = 0, index, size
+        cdef Py_ssize_t steps = 0, index = 0, size
         while self.ready:
             batch, self.ready = self.ready, []
             size = len(batch)
-            for index in range(size):
-                (<Schedulable>batch[index]).step()
-                steps += 1
-                if steps % CLOCK_EVERY == 0:
-                    if until == 0:
-                        until = monotonic() + DRAIN_SECONDS
-                    elif monotonic() > until:
-                        self.ready = batch[index + 1:] + self.ready
+            try:
+                for index in range(size):
+                    (<Schedulable>batch[index]).step()
+                    steps += 1
+                    if steps % CLOCK_EVERY == 0 and monotonic() > until:
+                        self.put_back(batch, index + 1)
                         return 0
+            except BaseException as error:
+                self.put_back(batch, index + 1)
+                self.caught(<Schedulable>batch[index], error)
             rounds += 1
             if rounds >= DRAIN_ROUNDS:
                 return 0
+        return 0
+
+    cdef int put_back(self, list batch, Py_ssize_t index) except -1:
+        """What was not stepped comes first in the next round."""
+        self.ready = batch[index:] + self.ready
         return 0
 
     cdef int finish_drain(self) except -1:
@@ -228,37 +256,70 @@ cdef class Scheduler:
         if self.dirty:
             batch, self.dirty = self.dirty, []
             for item in batch:
-                (<Schedulable>item).flush()
+                try:
+                    (<Schedulable>item).flush()
+                except BaseException as error:
+                    self.caught(<Schedulable>item, error)
         if self.ending:
             batch, self.ending = self.ending, []
             for item in batch:
-                (<Schedulable>item).after_drain()
+                try:
+                    (<Schedulable>item).after_drain()
+                except BaseException as error:
+                    self.caught(<Schedulable>item, error)
         return 0
+
+    def caught(self, Schedulable item, error):
+        """A fault of one must not stop the others; what ends the program is not held back."""
+        if not isinstance(error, Exception):
+            raise error
+        self.say("fault", item, error)
 
     # -- links ---------------------------------------------------------------------------------
 
     cdef int signal(self, Schedulable process, PID source, str reason, object result) except -1:
-        """Bring a link signal; a chain of linked processes falls one by one, not recursively."""
-        cdef Py_ssize_t index = 0
+        """Have `bring_signals` bring a link signal."""
         self.signals.append((process, source, reason, result))
-        if len(self.signals) > 1:
+        return 0
+
+    cdef int bring_signals(self) except -1:
+        """Bring them in order: linked processes fall one by one, not recursively."""
+        cdef Py_ssize_t index = 0
+        if self.signalling:
             return 0
+        self.signalling = True
         try:
             while index < len(self.signals):
                 process, source, reason, result = self.signals[index]
+                self.signals[index] = None
                 index += 1
-                process.on_signal(source, reason, result)
+                try:
+                    (<Schedulable>process).on_signal(source, reason, result)
+                except Exception as error:
+                    self.say("fault", <Schedulable>process, error)
         finally:
             self.signals.clear()
+            self.signalling = False
         return 0
 
     # -- help ----------------------------------------------------------------------------------
 
     cdef int check_thread(self) except -1:
         if PyThread_get_thread_ident() != self.thread:
-            raise WrongThread("this call belongs to the thread of the App's loop; "
-                              "from another thread use process.send_threadsafe")
+            self.refuse_thread()
         return 0
+
+    cdef int lose(self, str why) except -1:
+        """From now on each call is refused."""
+        self.lost = why
+        self.thread = 0
+        return 0
+
+    cdef int refuse_thread(self) except -1:
+        if self.lost is not None:
+            raise NoApp(self.lost)
+        raise WrongThread("this call belongs to the thread of the App's loop; "
+                          "from another thread use process.send_threadsafe")
 
     cdef int say(self, str kind, Schedulable process, object detail) except -1:
         """Write to the App's log; a log that fails must not end a process."""

@@ -8,7 +8,7 @@ from wsrelay_core._errors import NoApp, NotAProcess
 cimport cython
 from cpython.contextvars cimport get_value
 
-from wsrelay_core._pid cimport PID
+from wsrelay_core._pid cimport PID, plain_dest
 from wsrelay_core._process cimport (
     Process, Ref, Shared, Timer, find_process, give_up, later, one_payload, watch,
 )
@@ -74,7 +74,13 @@ cpdef Process resolve(object dest):
     Raises:
         InvalidPID: `dest` looks like a PID and is none.
         NoApp: `dest` is text, and no App is to be found.
+        NotAProcess: the calling process has ended.
     """
+    running_process()
+    return find(dest)
+
+
+cdef Process find(object dest):
     cdef Process process
     if type(dest) is PID and (<PID>dest).record is not None:
         process = <Process>(<PID>dest).record
@@ -89,9 +95,9 @@ cpdef str check_topic(object topic):
         raise TypeError(f"a topic is a str, not {type(topic).__name__}")
     if topic == "":
         raise ValueError("a topic is not empty")
-    if (<str>topic)[0] == "@":
+    if topic[0] == "@":
         raise ValueError(f"topic {topic!r} is the system's: a topic does not begin with '@'")
-    return topic
+    return str(topic)
 
 
 def send(dest, topic, *payloads) -> bool:
@@ -113,9 +119,8 @@ def send(dest, topic, *payloads) -> bool:
     cdef Process sender = running_process()
     cdef Process process
     if type(topic) is not str or <str>topic == "" or (<str>topic)[0] == "@":
-        check_topic(topic)
-        topic = str(topic)
-    process = resolve(dest)
+        topic = check_topic(topic)
+    process = find(dest)
     if process is None:
         return False
     return process.deliver(<str>topic, one_payload(payloads), len(payloads),
@@ -132,13 +137,18 @@ def broadcast(dests, topic, *payloads) -> int:
     cdef PID sender_pid = None if sender is None else sender.pid
     cdef Shared shared = Shared.__new__(Shared)
     cdef Process process
-    cdef str text = str(check_topic(topic))
+    cdef str text = check_topic(topic)
     cdef object payload = one_payload(payloads)
     cdef Py_ssize_t accepted = 0, many = len(payloads)
-    for dest in list(dests):
-        process = resolve(dest)
-        if process is not None and process.deliver(text, payload, many, sender_pid, shared):
-            accepted += 1
+    cdef list found
+    if isinstance(dests, str):
+        raise TypeError("broadcast sends to many: use send for one destination")
+    found = [find(dest) for dest in dests]  # a bad destination is refused before the first send
+    for one in found:
+        if one is not None:
+            process = <Process>one
+            if process.deliver(text, payload, many, sender_pid, shared):
+                accepted += 1
     return accepted
 
 
@@ -161,7 +171,19 @@ def send_later(Scheduler scheduler not None, double delay, dest, str topic, tupl
 
 
 def scheduler_for_thread(dest) -> Scheduler:
-    """The scheduler that owns `dest`, looked for from any thread; raises NoApp."""
+    """The scheduler that owns `dest`, looked for from any thread.
+
+    Raises:
+        InvalidPID, TypeError: `dest` is no destination.
+        NoApp: none runs, or several do; or this is a forked child of the one that runs it.
+    """
+    cdef Scheduler found = _scheduler_of(plain_dest(dest))
+    if found.lost is not None:
+        found.refuse_thread()
+    return found
+
+
+cdef Scheduler _scheduler_of(object dest):
     if type(dest) is PID:
         record = (<PID>dest).record
         if record is not None:
@@ -169,9 +191,11 @@ def scheduler_for_thread(dest) -> Scheduler:
     found = scheduler_var.get()
     if found is not None and (<Scheduler>found).running:
         return found
-    if len(running_schedulers) == 1:
-        return running_schedulers[0]
-    raise NoApp(f"{len(running_schedulers)} Apps run in this OS process: "
+    here = [scheduler for scheduler in running_schedulers
+            if not (<Scheduler>scheduler).loop.is_closed()]
+    if len(here) == 1:
+        return here[0]
+    raise NoApp(f"{len(here)} Apps run in this OS process: "
                 f"use a PID that `spawn` returned, or call from a thread that a process started")
 
 

@@ -1,0 +1,56 @@
+"""What all tests share: loops to run on, and an eye on what loops complain about."""
+
+import asyncio
+import gc
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+import uvloop
+
+LIMIT = 15.0  # seconds; a test that waits longer hangs
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+LOOPS: dict[str, dict[str, Any]] = {
+    "uvloop": {"loop_factory": uvloop.new_event_loop},
+    "asyncio": {"loop_factory": asyncio.new_event_loop},
+    "asyncio-debug": {"loop_factory": asyncio.new_event_loop, "debug": True},
+}
+
+if sys.version_info >= (3, 12):
+    # Tasks of users that start at once; processes start as ever.
+    def eager_loop() -> asyncio.AbstractEventLoop:
+        loop = asyncio.new_event_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)
+        return loop
+
+    LOOPS["asyncio-eager"] = {"loop_factory": eager_loop}
+
+
+def runner_fixture(settings: dict[str, Any]) -> Iterator[Run]:
+    """Run coroutines on one loop; what its exception handler hears fails the test."""
+    complaints: list[dict[str, Any]] = []
+
+    async def limited(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: complaints.append(what))
+        async with asyncio.timeout(LIMIT):
+            return await coroutine
+
+    with asyncio.Runner(**settings) as runner:
+        yield lambda coroutine: runner.run(limited(coroutine))
+        gc.collect()
+    assert complaints == []
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    """Run a coroutine on uvloop, the loop of production."""
+    yield from runner_fixture(LOOPS["uvloop"])
+
+
+@pytest.fixture(params=LOOPS)
+def run_everywhere(request: pytest.FixtureRequest) -> Iterator[Run]:
+    """Run a coroutine on uvloop, stock asyncio, the same with debug=True, and with eager tasks."""
+    yield from runner_fixture(LOOPS[request.param])

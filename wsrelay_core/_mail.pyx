@@ -1,0 +1,143 @@
+"""Processes that have mailboxes: the inbox, inboxes of single topics, and the events."""
+
+cimport cython
+
+from wsrelay_core._inbox cimport Inbox
+from wsrelay_core._mailbox cimport Message, Meter
+from wsrelay_core._pid cimport PID
+from wsrelay_core._process cimport Event, Process, Ref, Shared
+
+
+cdef class MailProcess(Process):
+    """A process whose messages wait until it takes them."""
+
+    def __cinit__(self):
+        self.meter = Meter()
+
+    cdef bint deliver(self, str topic, object payload, Py_ssize_t many, PID sender,
+                      Shared shared) except -1:
+        return self.post(topic, payload, sender, 0, False)
+
+    cdef bint post(self, str topic, object payload, PID sender, Py_ssize_t size,
+                   bint always) except -1:
+        """Put a message into its box; with `always` a full mailbox takes it too."""
+        return self.post_message(new_message(topic, payload, sender, size), always)
+
+    cdef bint post_message(self, Message message, bint always) except -1:
+        """Put it into its box; False when that is closed or full, or the process has ended."""
+        cdef Inbox box = self.box if self.topics is None else self.box_of(message.topic)
+        if box is None:
+            if not self.alive:
+                return False
+            box = self.box = self.new_inbox()
+        if box.closed or (self.meter.limit and self.meter.count >= self.meter.limit
+                          and not always):
+            self.meter.dropped += 1
+            return False
+        box.put(message)
+        return True
+
+    def ask(self, str topic, payload, sender, future) -> bool:
+        """Deliver a message whose `reply` resolves `future`."""
+        cdef Message message = new_message(topic, payload, sender, 0)
+        message.reply_to = future
+        return self.post_message(message, False)
+
+    cdef Inbox box_of(self, str topic):
+        return self.topics.get(topic, self.box)
+
+    cdef Inbox new_inbox(self):
+        cdef Inbox box = Inbox.__new__(Inbox)
+        box.owner = self
+        box.meter = self.meter
+        return box
+
+    cdef int deliver_event(self, Event event) except -1:
+        cdef Inbox box = self.event_box
+        if not self.alive:
+            return 0
+        if box is None:
+            box = self.new_event_box()
+        if not box.closed:
+            box.put(event)
+        return 0
+
+    cdef Inbox new_event_box(self):
+        self.event_box = Inbox.__new__(Inbox)
+        self.event_box.owner = self
+        return self.event_box
+
+    def inbox(self) -> Inbox:
+        """The one inbox of this process."""
+        if self.box is None:
+            self.box = self.new_inbox()
+        return self.box
+
+    def events(self) -> Inbox:
+        """The inbox of EXIT, LINK_DOWN and CANCEL; from now on a cancel comes as an event."""
+        self.events_opened = True
+        return self.new_event_box() if self.event_box is None else self.event_box
+
+    def forget_events(self, ref_or_dest) -> None:
+        """Take the EXIT events of a given-up monitor, or of all on a PID, out of the events."""
+        cdef Py_ssize_t index = 0
+        if self.event_box is None:
+            return
+        while index < self.event_box.count:
+            ref = (<Event>self.event_box.peek(index)).ref
+            if ref is not None and (ref is ref_or_dest or (<Ref>ref).is_of(ref_or_dest)):
+                self.event_box.take_at(index)
+            else:
+                index += 1
+
+    def listen(self, str topic) -> Inbox:
+        """From now on messages of exactly this topic go to an inbox of their own."""
+        if self.topics is None:
+            self.topics = {}
+        if topic not in self.topics:
+            self.inbox()
+            self.topics[topic] = self.new_inbox()
+        return self.topics[topic]
+
+    def unlisten(self, str topic) -> None:
+        """End `listen`; what waits there goes to the end of the inbox."""
+        cdef Inbox box
+        if self.topics is None or topic not in self.topics:
+            return
+        box = self.topics.pop(topic)
+        if not self.topics:
+            self.topics = None
+        box.pour_into(self.box)
+        box.shut(False)
+
+    def set_mailbox_max(self, Py_ssize_t limit) -> None:
+        """Bound the number of messages that wait in all inboxes together; 0: no bound."""
+        self.meter.set_limit(limit)
+
+    cdef int shut_boxes(self) except -1:
+        """The process has ended: whoever waits sees the end, and what waited is dropped."""
+        cdef list boxes = [self.box, self.event_box]
+        boxes.extend((self.topics or {}).values())
+        self.meter.gate = None
+        self.box = self.event_box = self.topics = None
+        for box in boxes:
+            if box is not None:
+                (<Inbox>box).shut(True)
+        return 0
+
+    def describe(self) -> dict:
+        cdef dict info = Process.describe(self)
+        info["queue_length"] = self.meter.count
+        info["queue_bytes"] = self.meter.size
+        info["handled"] = self.meter.handled
+        info["dropped"] = self.meter.dropped
+        return info
+
+
+cdef Message new_message(str topic, object payload, PID sender, Py_ssize_t size):
+    cdef Message message = Message.__new__(Message)
+    message.topic = topic
+    message.payload = payload
+    message.sender = sender
+    message.size = size
+    return message
