@@ -17,6 +17,7 @@ from wsrelay.http.router import Router
 from wsrelay.middleware.table import build_chain
 from wsrelay.process import ProcessInfo, info_of
 from wsrelay.registry import Function, Registry
+from wsrelay.relay import warn_of_origins
 from wsrelay.server import Server, Service
 from wsrelay_core import Host, Process, Scheduler, scheduler_var
 
@@ -164,6 +165,7 @@ class App:
             asyncio.get_running_loop(), lifecycle.Reporter(self), self, self._clock
         )
         self.scheduler.start()
+        warn_of_origins(router for one in self.services.values() for router in one.routers)
 
     async def stop(self, restart: bool = False) -> None:
         """Stop in order: listeners, connections, processes; what is left is logged by name.

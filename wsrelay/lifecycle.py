@@ -10,8 +10,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from wsrelay.config import Address
-from wsrelay.log import escape
-from wsrelay.relay import RelayConnection
+from wsrelay.log import describe
+from wsrelay.relay_connection import RelayConnection
 from wsrelay_core import Connection, CoroutineProcess, Process, Scheduler, watch_exit
 
 if TYPE_CHECKING:
@@ -49,15 +49,6 @@ class Reporter:
             logger.warning("%s failed after its end: %s", who, describe(detail), exc_info=detail)
         elif kind == "fault":
             logger.error("a fault of the server in %s", who, exc_info=detail)
-
-
-def describe(error: BaseException) -> str:
-    """An exception in one line, even one whose own text fails."""
-    try:
-        text = str(error)
-    except Exception:
-        text = "(its text can't be shown)"
-    return escape(f"{type(error).__name__}: {text}")
 
 
 # -- stop ------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 
-__all__ = ["Limited", "escape"]
+__all__ = ["Limited", "describe", "escape"]
 
 _SHOWN = 200  # characters of foreign text in one line
 
@@ -15,6 +15,15 @@ def escape(text: str | bytes) -> str:
         text = text[: 4 * _SHOWN].decode("utf-8", "backslashreplace")
     shown = text[:_SHOWN].encode("unicode_escape").decode("ascii")
     return shown[:_SHOWN] + "…" if len(shown) > _SHOWN or len(text) > _SHOWN else shown
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line, even one whose own text fails."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its text can't be shown)"
+    return escape(f"{type(error).__name__}: {text}")
 
 
 class Limited:

@@ -17,6 +17,7 @@ __all__ = ["RELAY_HEADER", "FieldError", "RelayCommand", "read_command", "read_h
 
 RELAY_HEADER = "X-WS-Relay"
 HEADER_MAX = 64 * 1024
+SHORTEST_HEARTBEAT = 0.001  # seconds; a clock that fires without end would stop the loop
 OWN_TOPICS = frozenset({"ws.join", "ws.leave", "ws.heartbeat", "ws.control", "ws.close", "ws.send"})
 
 
@@ -92,12 +93,14 @@ def relay_to(
         "target_pid": str(pid),
         "message_topic": message_topic,
         "heartbeat_interval": heartbeat_interval,
-        "metadata": metadata,
+        "metadata": None if metadata is None else dict(metadata),
         "subprotocol": subprotocol,
     }
     said = {name: value for name, value in fields.items() if value is not None}
     response = Response()
-    response.headers[RELAY_HEADER] = orjson.dumps(said, option=orjson.OPT_NON_STR_KEYS)
+    # DEL is the one control character that JSON leaves as it is, and no header may have it.
+    header = orjson.dumps(said, option=orjson.OPT_NON_STR_KEYS).replace(b"\x7f", b"\\u007f")
+    response.headers[RELAY_HEADER] = header
     return response
 
 
@@ -128,11 +131,12 @@ def _heartbeat(fields: Mapping[str, Any]) -> float | None:
     if value is None:
         return None
     try:
-        return duration_ms(value) / 1000
+        interval = duration_ms(value) / 1000
     except TypeError:
         raise FieldError("heartbeat_interval: must be a duration or milliseconds") from None
     except ValueError:
         raise FieldError("heartbeat_interval: is no duration from 0 up, such as 30s") from None
+    return max(interval, SHORTEST_HEARTBEAT) if interval else 0.0
 
 
 def _metadata(fields: Mapping[str, Any]) -> dict[str, Any] | None:

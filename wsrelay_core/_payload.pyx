@@ -6,7 +6,7 @@ import orjson
 
 from cpython.buffer cimport PyObject_CheckBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.unicode cimport PyUnicode_AsUTF8AndSize
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_FromObject
 
 from wsrelay_core._frame cimport FrameCodec, server_frame
 from wsrelay_core._process cimport Shared
@@ -53,7 +53,8 @@ cdef bytes any_frame(object kind, object data, FrameCodec codec, bint plain, Sha
         opcode = TEXT
     elif isinstance(data, str):
         opcode = BINARY if kind == BINARY_NAME else TEXT
-        return text_frame(str.__str__(data), opcode, codec, plain, shared)
+        # Of a subclass the text itself: str() of an enum's member is its name.
+        return text_frame(PyUnicode_FromObject(data), opcode, codec, plain, shared)
     elif PyObject_CheckBuffer(data):
         raw = data if type(data) is bytes else bytes(data)
         opcode = TEXT if kind == TEXT_NAME else BINARY
@@ -98,7 +99,7 @@ cdef tuple close_of(object payload):
     if payload is None:
         return 1000, ""
     if isinstance(payload, str):
-        return 1000, str.__str__(payload)
+        return 1000, PyUnicode_FromObject(payload)
     if isinstance(payload, int) and not isinstance(payload, bool):
         return payload, ""
     if not isinstance(payload, dict):
@@ -111,7 +112,7 @@ cdef tuple close_of(object payload):
         reason = ""
     if not isinstance(code, int) or isinstance(code, bool) or not isinstance(reason, str):
         raise TypeError("ws.close takes an int as code and a str as reason")
-    return code, str.__str__(reason)
+    return code, PyUnicode_FromObject(reason)
 
 
 cdef bint may_send_code(object code) except -1:

@@ -7,6 +7,7 @@ from wsrelay_core._errors import NoApp, NotAProcess
 
 cimport cython
 from cpython.contextvars cimport get_value
+from cpython.unicode cimport PyUnicode_FromObject
 
 from wsrelay_core._pid cimport PID, plain_dest
 from wsrelay_core._process cimport (
@@ -90,14 +91,14 @@ cdef Process find(object dest):
 
 
 cpdef str check_topic(object topic):
-    """The topic as it is; raises TypeError, ValueError for one that may not be sent."""
+    """The topic as an exact `str`; raises TypeError, ValueError for one that may not be sent."""
     if not isinstance(topic, str):
         raise TypeError(f"a topic is a str, not {type(topic).__name__}")
     if topic == "":
         raise ValueError("a topic is not empty")
     if topic[0] == "@":
         raise ValueError(f"topic {topic!r} is the system's: a topic does not begin with '@'")
-    return str(topic)
+    return PyUnicode_FromObject(topic)
 
 
 def send(dest, topic, *payloads) -> bool:

@@ -74,10 +74,12 @@ cdef class Sending(Ending):
     cdef bint send_close(self, object payload) except -1:
         try:
             code, reason = close_of(payload)
+            sendable = may_send_code(code)
         except Exception as error:
             return self.drop(WS_CLOSE, error)
-        if not may_send_code(code):
-            self.drop(WS_CLOSE, ValueError(f"close code {code!s:.20} may not be sent, 1000 is"))
+        if not sendable:
+            shown = code if 0 <= code <= 0xFFFF else "out of range"
+            self.drop(WS_CLOSE, ValueError(f"close code {shown} may not be sent, 1000 is"))
             code = 1000
         self.begin_close(code, reason, "closed_by_process", "server", "normal")
         return True

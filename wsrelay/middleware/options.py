@@ -6,8 +6,22 @@ from typing import Any
 
 from wsrelay._text import did_you_mean, quoted
 from wsrelay.config import parse_duration, parse_size
+from wsrelay.http.headers import is_token
 
-__all__ = ["Option", "OptionError", "choice", "duration", "flag", "names", "read_options", "size"]
+__all__ = [
+    "Option",
+    "OptionError",
+    "choice",
+    "count",
+    "duration",
+    "flag",
+    "names",
+    "read_options",
+    "size",
+    "tokens",
+]
+
+SHORTEST = 0.001  # seconds; a clock that fires without end would stop the loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +78,11 @@ def read_options(
 
 
 def duration(text: str) -> float:
-    """Seconds of a Go duration that is not negative; `0` is off."""
+    """Seconds of a Go duration that is not negative; `0` is off, less than 1 ms is 1 ms."""
     seconds = parse_duration(text)
     if seconds < 0:
         raise ValueError("a duration can't be negative")
-    return seconds
+    return max(seconds, SHORTEST) if seconds else 0.0
 
 
 def size(text: str) -> int:
@@ -96,6 +110,17 @@ def flag(text: str) -> bool:
 def names(text: str) -> tuple[str, ...]:
     """A comma-separated list; blanks around its parts do not count."""
     return tuple(part for part in (part.strip() for part in text.split(",")) if part)
+
+
+def tokens(text: str) -> tuple[str, ...]:
+    """A comma-separated list of different tokens (RFC 9110 5.6.2), in their order."""
+    found = names(text)
+    for at, name in enumerate(found):
+        if not is_token(name.encode()):
+            raise ValueError(f"{quoted(name)} is no token: letters, digits and -_.")
+        if name in found[:at]:
+            raise ValueError(f"{quoted(name)} is there twice")
+    return found
 
 
 def choice(*choices: str) -> Callable[[str], str]:

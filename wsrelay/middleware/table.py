@@ -1,12 +1,13 @@
 """Middleware by name, and the chains of a router."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from wsrelay._text import did_you_mean, quoted
 from wsrelay.middleware.options import Option, OptionError
-from wsrelay.relay import OPTIONS, PREFIXES, Relay, SpawnScope
+from wsrelay.relay import OPTIONS, PREFIXES, Relay
+from wsrelay.spawned import SpawnScope
 
 __all__ = ["MIDDLEWARE", "ChainError", "build_chain"]
 
@@ -18,6 +19,10 @@ class Kind:
     make: Callable[[Mapping[str, str]], Any]
     options: tuple[Option, ...]
     prefixes: tuple[str, ...]
+
+    def claims(self, option: str) -> bool:
+        """Whether an option is this middleware's, known to it or not."""
+        return option.startswith(self.prefixes) or any(one.name == option for one in self.options)
 
 
 MIDDLEWARE = {"websocket_relay": Kind(Relay, OPTIONS, PREFIXES)}
@@ -35,6 +40,9 @@ class ChainError(ValueError):
         self.problems = problems
 
 
+Problems = dict[tuple[str | int, ...], str]
+
+
 def build_chain(
     middleware: Sequence[Any],
     options: Mapping[str, str] | None,
@@ -46,49 +54,69 @@ def build_chain(
     Raises:
         ChainError: unknown names, unknown or unreadable options.
     """
-    problems: list[tuple[tuple[str | int, ...], str]] = []
-    outer = _build("middleware", middleware, "options", options or {}, problems)
-    inner = _build("post_middleware", post_middleware, "post_options", post_options or {}, problems)
+    outer = _Half("middleware", middleware, "options", options or {})
+    inner = _Half("post_middleware", post_middleware, "post_options", post_options or {})
+    outer.build(inner)
+    inner.build(outer)
+    problems = outer.problems | inner.problems
     if problems:
-        raise ChainError(problems)
-    if any(isinstance(one, Relay) for one in (*outer, *inner)):
-        outer.insert(0, SpawnScope())
-    return outer, inner
+        raise ChainError(list(problems.items()))
+    if any(isinstance(one, Relay) for one in (*outer.built, *inner.built)):
+        outer.built.insert(0, SpawnScope())
+    return outer.built, inner.built
 
 
-def _build(
-    key: str,
-    names: Sequence[Any],
-    options_key: str,
-    options: Mapping[str, str],
-    problems: list[tuple[tuple[str | int, ...], str]],
-) -> list[Any]:
-    built = []
-    for at, name in enumerate(names):
-        if not isinstance(name, str):
-            built.append(name)
-            continue
-        kind = MIDDLEWARE.get(name)
+class _Half:
+    """One of a router's two lists of middleware, with its options."""
+
+    def __init__(
+        self, key: str, layers: Sequence[Any], options_key: str, options: Mapping[str, str]
+    ) -> None:
+        self.key = key
+        self.options_key = options_key
+        self.options = options
+        self.layers = layers
+        self.kinds = {
+            name: MIDDLEWARE[name]
+            for name in layers
+            if isinstance(name, str) and name in MIDDLEWARE
+        }
+        self.built: list[Any] = []
+        self.problems: Problems = {}
+
+    def build(self, other: "_Half") -> None:
+        """Make the middleware; `other` is where options may belong that are not this list's."""
+        for at, layer in enumerate(self.layers):
+            if isinstance(layer, str):
+                self._make(at, layer)
+            elif callable(layer):
+                self.built.append(layer)
+            else:
+                kind = type(layer).__name__
+                text = f"a middleware is a name or an async function, not {kind}"
+                self.problems[self.key, at] = text
+        for option in self.options:
+            if not any(kind.claims(option) for kind in self.kinds.values()):
+                self.problems[self.options_key, option] = self._unclaimed(option, other)
+
+    def _make(self, at: int, name: str) -> None:
+        kind = self.kinds.get(name)
         if kind is None:
             hint = did_you_mean(name, MIDDLEWARE)
-            problems.append(((key, at), f"unknown middleware {quoted(name)}{hint}"))
-            continue
+            self.problems[self.key, at] = f"unknown middleware {quoted(name)}{hint}"
+            return
         try:
-            built.append(kind.make(options))
+            self.built.append(kind.make(self.options))
         except OptionError as error:
-            problems.extend(((options_key, option), text) for option, text in error.problems)
-    known = [MIDDLEWARE[name] for name in names if isinstance(name, str) and name in MIDDLEWARE]
-    problems.extend(((options_key, option), text) for option, text in _unclaimed(options, known))
-    return built
+            for option, text in error.problems:
+                self.problems[self.options_key, option] = text
 
-
-def _unclaimed(options: Mapping[str, str], kinds: Iterable[Kind]) -> list[tuple[str, str]]:
-    """Options that none of the chain's middleware knows."""
-    kinds = list(kinds)
-    names = {option.name for kind in kinds for option in kind.options}
-    prefixes = tuple(prefix for kind in kinds for prefix in kind.prefixes)
-    return [
-        (key, f"unknown option {quoted(key)}{did_you_mean(key, names)}")
-        for key in options
-        if key not in names and not key.startswith(prefixes)
-    ]
+    def _unclaimed(self, option: str, other: "_Half") -> str:
+        owner = next((name for name, kind in MIDDLEWARE.items() if kind.claims(option)), None)
+        if owner is None:
+            known = [each.name for kind in self.kinds.values() for each in kind.options]
+            return f"unknown option {quoted(option)}{did_you_mean(option, known)}"
+        mend = f"put it under {other.options_key}" if owner in other.kinds else "add it there"
+        return (
+            f"option {quoted(option)} belongs to {owner}, which is not in {self.key}: {mend}"
+        )

@@ -1,0 +1,60 @@
+"""What may be written of what strangers send, and how often."""
+
+import logging
+
+import pytest
+
+from wsrelay.log import Limited, describe, escape
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", "plain"),
+        ("a\r\nb\x1b[31m\x00", r"a\r\nb\x1b[31m\x00"),
+        ("ü\u2028\U0001f600", r"\xfc\u2028\U0001f600"),
+        ("\udc80", r"\udc80"),
+        ("back\\slash", r"back\\slash"),
+        (b"bytes\n", r"bytes\n"),
+        ("ü".encode(), r"\xfc"),
+        (b"\xff", r"\\xff"),
+        ("x" * 200, "x" * 200),
+        ("x" * 201, "x" * 200 + "…"),
+        (b"x" * 100_000, "x" * 200 + "…"),
+        ("\n" * 200, r"\n" * 100 + "…"),
+    ],
+)
+def test_escape(text, shown):
+    assert escape(text) == shown
+
+
+def test_describe():
+    assert describe(ValueError("bad\nthing")) == r"ValueError: bad\nthing"
+
+
+def test_describe_of_an_error_whose_text_fails():
+    class Hostile(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    assert describe(Hostile()) == "Hostile: (its text can't be shown)"
+
+
+def test_limited(caplog):
+    now = 100.0
+    logger = logging.getLogger("test")
+    limited = Limited(most=2, period=1.0, clock=lambda: now)
+    for number in range(5):
+        limited.warning(logger, "line %d", number)
+    now = 100.999
+    limited.warning(logger, "line %d", 5)
+    now = 101.0
+    for number in range(6, 8):
+        limited.warning(logger, "line %d", number)
+    assert [one.getMessage() for one in caplog.records] == [
+        "line 0",
+        "line 1",
+        "4 more lines like the last were left out",
+        "line 6",
+        "line 7",
+    ]

@@ -1,0 +1,103 @@
+"""Middleware by name, and the chains of a router."""
+
+import pytest
+
+from wsrelay import App
+from wsrelay.middleware.table import ChainError, build_chain
+from wsrelay.relay import Relay
+from wsrelay.spawned import SpawnScope
+
+
+async def own(request, call_next):
+    return await call_next(request)
+
+
+def problems(*chain):
+    with pytest.raises(ChainError) as caught:
+        build_chain(*chain)
+    assert all(text in str(caught.value) for _, text in caught.value.problems)
+    return caught.value.problems
+
+
+def test_names_and_callables_stand_in_their_order():
+    outer, inner = build_chain([own], None, [own, "websocket_relay"], {})
+    assert [type(one) for one in outer] == [SpawnScope, type(own)]
+    assert (inner[0], type(inner[1])) == (own, Relay)
+
+
+def test_what_a_request_spawns_is_noted_outside_of_everything():
+    """Also by the middleware that is outermost, and only where there is a relay."""
+    outer, _ = build_chain([own, "websocket_relay"], {}, [], {})
+    assert [type(one) for one in outer] == [SpawnScope, type(own), Relay]
+    outer, _ = build_chain([], {}, [Relay()], {})
+    assert [type(one) for one in outer] == [SpawnScope]
+    assert build_chain([own], {}, [], {}) == ([own], [])
+
+
+def test_options_reach_the_relay_of_their_list():
+    _, (relay,) = build_chain([], {}, ["websocket_relay"], {"wsrelay.connections.max": "1"})
+    assert relay.seats._most == 1
+
+
+def test_an_unknown_name():
+    assert problems(["websocket-relay"], {}, ["x", own, "websocket_relais"], {}) == [
+        (
+            ("middleware", 0),
+            'unknown middleware "websocket-relay", did you mean "websocket_relay"?',
+        ),
+        (("post_middleware", 0), 'unknown middleware "x"'),
+        (
+            ("post_middleware", 2),
+            'unknown middleware "websocket_relais", did you mean "websocket_relay"?',
+        ),
+    ]
+
+
+def test_what_is_neither_name_nor_callable():
+    assert problems([7], {}, [None], {}) == [
+        (("middleware", 0), "a middleware is a name or an async function, not int"),
+        (("post_middleware", 0), "a middleware is a name or an async function, not NoneType"),
+    ]
+
+
+def test_an_unknown_or_unreadable_option():
+    given = {"wsrelay.queue.mx": "1MiB", "wsrelay.queue.policy": "drop_oldst", "other": "1"}
+    assert problems([], {}, ["websocket_relay"], given) == [
+        (
+            ("post_options", "wsrelay.queue.mx"),
+            'unknown option "wsrelay.queue.mx", did you mean "wsrelay.queue.max"?',
+        ),
+        (
+            ("post_options", "wsrelay.queue.policy"),
+            'wsrelay.queue.policy: "drop_oldst" is unknown, did you mean "drop_oldest"?',
+        ),
+        (("post_options", "other"), 'unknown option "other"'),
+    ]
+
+
+def test_options_without_their_middleware():
+    origins = {"wsrelay.allowed.origins": "*"}
+    assert problems([], origins, ["websocket_relay"], {}) == [
+        (
+            ("options", "wsrelay.allowed.origins"),
+            'option "wsrelay.allowed.origins" belongs to websocket_relay, which is not in '
+            "middleware: put it under post_options",
+        )
+    ]
+    assert problems([], {}, [], origins) == [
+        (
+            ("post_options", "wsrelay.allowed.origins"),
+            'option "wsrelay.allowed.origins" belongs to websocket_relay, which is not in '
+            "post_middleware: add it there",
+        )
+    ]
+
+
+def test_two_relays_in_one_list_tell_a_problem_once():
+    chain = [], {}, ["websocket_relay", "websocket_relay"], {"wsrelay.drain": "x"}
+    assert len(problems(*chain)) == 1
+
+
+def test_an_app_refuses_what_a_chain_refuses():
+    with pytest.raises(ChainError, match=r'did you mean "wsrelay\.drain"'):
+        App().router("", post_middleware=["websocket_relay"], post_options={"wsrelay.drian": "1s"})

@@ -1,0 +1,150 @@
+"""A relay's connection: transfer, the text of heartbeats, and its lines in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from wsrelay.config import format_duration
+from wsrelay.errors import InvalidPID
+from wsrelay.http.request import Client, Request
+from wsrelay.log import describe, escape
+from wsrelay.relay_command import FieldError, RelayCommand, read_command
+from wsrelay_core import PID, Connection, Host, Process, Scheduler, resolve
+
+if TYPE_CHECKING:
+    from wsrelay.relay import Relay
+
+__all__ = ["RelayConnection", "find_target"]
+
+logger = logging.getLogger("wsrelay.relay")
+connections = logging.getLogger("wsrelay.connection")
+
+
+class RelayConnection(Connection, asyncio.BufferedProtocol):
+    """A connection that a relay made.
+
+    Args:
+        relay: the middleware.
+        request: the handshake.
+        give_back: frees the connection's place among those that its relay may have open.
+        scheduler, host, settings: see `wsrelay_core.Connection`.
+
+    Attributes:
+        relay: as above.
+        client, path: of the handshake.
+        subprotocol: the chosen one, None for none.
+    """
+
+    __slots__ = ("_give_back", "client", "path", "relay", "subprotocol")
+
+    def __init__(
+        self,
+        relay: Relay,
+        request: Request,
+        give_back: Callable[[], None],
+        scheduler: Scheduler,
+        host: Host,
+        **settings: Any,
+    ) -> None:
+        super().__init__(scheduler, host, "websocket", **settings)
+        self.relay = relay
+        self.client: Client | None = request.client
+        self.path = request.path
+        self.subprotocol: str | None = None
+        self._give_back = give_back
+
+    def on_control_message(self, payload: Any, sender: PID | None) -> None:
+        """`ws.control`: transfer or reconfigure; nothing changes if any field is bad."""
+        try:
+            self._apply(_control_command(payload))
+        except (FieldError, InvalidPID) as error:
+            self._refuse(payload, sender, str(error))
+        except Exception as error:  # of a mapping of the sender's own making
+            self._refuse(None, sender, f"ws.control: {describe(error)}")
+
+    def _apply(self, command: RelayCommand) -> None:
+        target = None if command.target is None else find_target(command.target)
+        moved = target is not None and target.pid != self.target_pid
+        metadata = self.metadata if command.metadata is None else command.metadata
+        interval = self.heartbeat_interval if command.heartbeat is None else command.heartbeat
+        if moved and target is not None and not self.transfer(target.pid):
+            raise FieldError("target_pid: no such process")
+        self.configure(command.topic or self.topic, metadata, interval)
+        if moved:
+            self.join()
+
+    def _refuse(self, payload: Any, sender: PID | None, error: str) -> None:
+        asked = payload.get("target_pid") if isinstance(payload, Mapping) else None
+        logger.warning("%s: ws.control of %s refused: %s", self.pid, sender, error)
+        if sender is not None:
+            answer = {"client_pid": self.pid, "error": error, "target_pid": asked}
+            self.tell(sender, "ws.control.error", answer)
+
+    def uptime(self) -> str:
+        """The connection's age as Go prints a duration."""
+        return format_duration(self.uptime_ms() / 1000)
+
+    def on_dropped(self, topic: str, error: Exception | None) -> None:
+        """One line for what could not be sent, and not more than a few a second."""
+        why = "not a topic for clients" if error is None else describe(error)
+        self.relay.dropped_log.warning(
+            logger, "%s: dropped %s: %s", self.pid, escape(topic), why
+        )
+
+    def on_ended(self, record: dict[str, Any]) -> None:
+        """The close record goes to one line."""
+        self._give_back()
+        connections.info(
+            "%s ended: %s code=%s reason=%s initiator=%s clean=%s uptime=%s in=%d/%dB out=%d/%dB",
+            self.pid,
+            record["cause"],
+            record["code"],
+            escape(record["reason"]),
+            record["initiator"],
+            record["clean"],
+            format_duration(record["uptime_ms"] / 1000),
+            record["messages_in"],
+            record["bytes_in"],
+            record["messages_out"],
+            record["bytes_out"],
+            extra={"pid": str(self.pid), "record": record},
+        )
+
+    def abandon(self) -> None:
+        """The 101 could not be sent: nobody ever knew this PID."""
+        super().abandon()
+        self._give_back()
+
+    def describe(self) -> dict[str, Any]:
+        """Facts for `process.info`."""
+        facts: dict[str, Any] = super().describe()
+        facts.update(client=self.client, path=self.path, subprotocol=self.subprotocol)
+        return facts
+
+
+def find_target(dest: str, missing: Exception | None = None) -> Process:
+    """The process that a command names.
+
+    Args:
+        dest: PID or registered name.
+        missing: raised where there is none, instead of a FieldError.
+
+    Raises:
+        FieldError: it is a WebSocket connection.
+        InvalidPID: the text looks like a PID and is none.
+    """
+    process = resolve(dest)
+    if process is None:
+        raise missing or FieldError("target_pid: no such process")
+    if isinstance(process, Connection):
+        raise FieldError("target_pid: must not be a WebSocket connection")
+    return process
+
+
+def _control_command(payload: Any) -> RelayCommand:
+    if not isinstance(payload, Mapping):
+        raise FieldError("ws.control: the payload must be a dict")
+    return read_command(payload)
