@@ -186,7 +186,7 @@ def test_end(loop, end, monkeypatch):
                 if end.target_lives:
                     await here.mail.until_topic("ws.leave")
                 check_mail(here, client, end)
-                await until(lambda: here.app.scheduler is None or not here.websockets())
+                await until(lambda: not here.app.is_running or not here.websockets())
             assert len(here.exits[client.pid]) == 1
 
     run_on(loop, main())
