@@ -1,4 +1,4 @@
-from asyncio import Future, Task
+from asyncio import Task
 from collections.abc import Coroutine, Generator
 from types import CodeType, FrameType, TracebackType
 from typing import Any, Self, final
@@ -51,5 +51,3 @@ class CoroutineProcess(MailProcess):
     @property
     def cr_origin(self) -> tuple[tuple[str, int, str], ...] | None: ...
 
-def end_pause(future: Future[None]) -> None: ...
-def retrieve(future: Future[Any]) -> None: ...

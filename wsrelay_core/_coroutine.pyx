@@ -19,9 +19,9 @@ from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyConte
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 
-from wsrelay_core._inbox cimport Park, exception_of, new_park
 from wsrelay_core._mail cimport MailProcess
 from wsrelay_core._mailbox cimport Waiter
+from wsrelay_core._park cimport Park, exception_of, new_park, pause
 from wsrelay_core._pid cimport PID
 from wsrelay_core._process cimport Event, Host, Process, Result, exit_in, new_event
 from wsrelay_core._scheduler cimport Scheduler
@@ -32,7 +32,6 @@ from wsrelay_core._slots cimport (
 )
 
 cdef int PATIENT_REFUSALS = 16         # a dead process that goes on awaiting is then slowed down
-cdef double REFUSAL_PAUSE = 0.05
 
 cdef str NORMAL = "normal"
 cdef str ERROR = "error"
@@ -240,12 +239,7 @@ cdef class CoroutineProcess(MailProcess):
         if self.refusals <= PATIENT_REFUSALS:
             # The task waits until the cancel has its effect; for a bare yield, a turn of the loop.
             return awaited if cancelled else None
-        if isinstance(awaited, asyncio.Future):
-            awaited.add_done_callback(retrieve)
-        pause = self.scheduler.loop.create_future()
-        self.scheduler.loop.call_later(REFUSAL_PAUSE, end_pause, pause)
-        pause._asyncio_future_blocking = True
-        return pause
+        return pause(self.scheduler.loop, awaited)
 
     cdef int finish(self, int status, PyObject** result) except? -1:
         """The user's coroutine is done."""
@@ -427,17 +421,6 @@ cdef class CoroutineProcess(MailProcess):
     @property
     def cr_origin(self):
         return getattr(self.coroutine, "cr_origin", None)
-
-
-def retrieve(future):
-    """Nobody waits for it any more, and nobody shall hear of that."""
-    if not future.cancelled():
-        future.exception()
-
-
-def end_pause(future):
-    if not future.done():
-        future.set_result(None)
 
 
 # The slots are set by hand, see `_slots`.

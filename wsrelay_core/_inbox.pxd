@@ -4,7 +4,8 @@ cimport cython
 
 from cpython.object cimport PyObject
 
-from wsrelay_core._mailbox cimport Mailbox, Waiter
+from wsrelay_core._mailbox cimport Mailbox
+from wsrelay_core._park cimport Park
 from wsrelay_core._process cimport Process
 
 
@@ -16,23 +17,6 @@ cdef class Inbox(Mailbox):
 
     cdef Receive simple_receive(self, bint iterating)
     cdef Receive special_receive(self, object timeout)
-
-
-@cython.final
-cdef class Park(Waiter):
-    # What a waiting task awaits: as much of a future as asyncio.Task asks for.
-    cdef public bint _asyncio_future_blocking
-    cdef Process owner  # set when the process's own task waits: woken by the scheduler
-    cdef object loop
-    cdef object callback         # the task's wake-up, while it waits
-    cdef object context
-    cdef bint woken
-    cdef bint timed_out
-    cdef bint cancel_requested
-    cdef object cancel_message
-
-    cdef int begin(self) except -1
-    cdef int call_back(self) except -1
 
 
 @cython.final
@@ -62,7 +46,3 @@ cdef class Receive:
     cdef int start_timer(self, Park park) except -1
     cdef int stop_waiting(self) except -1
     cdef int finish(self) except -1
-
-
-cdef Park new_park(Process owner, object loop)
-cdef object exception_of(object kind, object value, object traceback)

@@ -7,14 +7,13 @@ any other task, such as a child of a TaskGroup, is woken the ordinary way, throu
 
 import asyncio
 
-from asyncio import CancelledError
-
 from wsrelay_core._errors import InboxClosed
 
 cimport cython
 from cpython.object cimport PyObject
 
-from wsrelay_core._mailbox cimport Mailbox, Waiter
+from wsrelay_core._mailbox cimport Mailbox
+from wsrelay_core._park cimport Park, exception_of, new_park
 from wsrelay_core._process cimport Process
 from wsrelay_core._scheduler cimport monotonic
 from wsrelay_core._slots cimport (
@@ -40,83 +39,6 @@ cdef object seconds_of(object timeout):
     if timeout is None or type(timeout) is float and <double>timeout >= 0:
         return timeout
     return read_duration(timeout)
-
-
-@cython.final
-cdef class Park(Waiter):
-    cdef int begin(self) except -1:
-        self.woken = False
-        self.timed_out = False
-        self._asyncio_future_blocking = True
-        return 0
-
-    cdef int wake(self) except -1:
-        if self.woken:
-            return 0
-        self.woken = True
-        if self.owner is not None:
-            self.owner.scheduler.enqueue(self.owner)
-        elif self.callback is not None:
-            self.call_back()
-        return 0
-
-    cdef int call_back(self) except -1:
-        callback, self.callback = self.callback, None
-        self.loop.call_soon(callback, self, context=self.context)
-        return 0
-
-    def expire(self):
-        """The timeout of the wait has come."""
-        self.timed_out = True
-        self.wake()
-
-    # What asyncio.Task asks of a future.
-
-    def get_loop(self):
-        return self.loop
-
-    def add_done_callback(self, callback, *, context=None):
-        self.callback = callback
-        self.context = context
-        if self.woken and self.owner is None:
-            self.call_back()
-
-    def remove_done_callback(self, callback):
-        if self.callback == callback:
-            self.callback = None
-            return 1
-        return 0
-
-    def done(self):
-        return self.woken
-
-    def cancelled(self):
-        return False
-
-    def exception(self):
-        return None
-
-    def result(self):
-        if self.cancel_requested:
-            self.cancel_requested = False
-            message, self.cancel_message = self.cancel_message, None
-            raise CancelledError() if message is None else CancelledError(message)
-        return None
-
-    def cancel(self, msg=None):
-        """The waiting task is cancelled; the message must travel (anyio knows its own by it)."""
-        if self.owner is not None and self.owner.keep_cancel(msg):
-            # A self-cancel in a fast step: the task still believes that it waits here.
-            return True
-        if self.cancel_requested:
-            return False  # as a future that is cancelled already: the first message stays
-        self.cancel_requested = True
-        self.cancel_message = msg
-        self.wake()
-        return True
-
-    def __repr__(self):
-        return "<Park, until mail comes>"
 
 
 @cython.final
@@ -324,22 +246,6 @@ cdef class Receive:
             self.stop_waiting()
             self.finish()
         self.finished = True
-
-
-cdef Park new_park(Process owner, object loop):
-    cdef Park park = Park.__new__(Park)
-    park.owner = owner
-    park.loop = loop
-    return park
-
-
-cdef object exception_of(object kind, object value, object traceback):
-    """The exception of a `throw(type, value, traceback)` in its old and its new form."""
-    if isinstance(kind, BaseException):
-        return kind
-    if not isinstance(value, BaseException):
-        value = kind() if value is None else kind(value)
-    return value if traceback is None else value.with_traceback(traceback)
 
 
 @cython.final
