@@ -487,6 +487,30 @@ def test_a_predicate_that_fails_or_meddles(run) -> None:
     run(main())
 
 
+def test_a_predicate_that_takes_mail_itself_gets_what_it_chose(run) -> None:
+    async def main() -> None:
+        async def body() -> list[int]:
+            me = current_process()
+            box = me.inbox()
+            for number in range(4):
+                send(me.pid, "n", number)
+            taken: list[int] = []
+
+            def fits(message: Message) -> bool:
+                if message.payload == 1 and not taken:
+                    taken.append(box.receive_nowait().payload)
+                return message.payload == 1
+
+            found = await receive_matching(box, fits)
+            return [*taken, found.payload, *(box.receive_nowait().payload for _ in range(2))]
+
+        async with Core() as core:
+            event = await core.exit_of(core.spawn(body))
+            assert event.result.value == [0, 1, 2, 3], event.result.error
+
+    run(main())
+
+
 def test_a_receiver_that_is_robbed_keeps_its_place(run) -> None:
     async def main() -> None:
         served: list[str] = []

@@ -449,6 +449,45 @@ def test_a_fork_while_the_app_runs() -> None:
     assert result.stdout == "2 of 2\n8 of 8\ngoes on\n", result.stderr
 
 
+def test_a_loop_that_was_closed_with_processes_alive() -> None:
+    result = python(
+        """
+        import asyncio
+        from wsrelay import App, process
+        from wsrelay.errors import NoApp
+
+        async def parked():
+            await process.receive()
+
+        async def main():
+            await App().start()
+            pid = process.spawn(parked)
+            await asyncio.sleep(0)
+            return pid
+
+        loop = asyncio.new_event_loop()
+        pid = loop.run_until_complete(main())
+        loop.close()
+        for call in (process.send_threadsafe, process.send, process.send):
+            try:
+                call(pid, "t")
+            except NoApp as error:
+                print(error)
+
+        async def again():
+            async with App():
+                process.send_threadsafe("nobody", "t")
+                return process.spawn(parked).host
+
+        print(asyncio.run(again()))
+        """
+    )
+    lines = result.stdout.splitlines()
+    assert lines[0] == "the loop of this App is closed", result.stderr
+    assert lines[1:3] == ["the loop of this App was closed while its processes lived"] * 2
+    assert lines[3] == "app:processes"
+
+
 # -- isolation (rule 7) ----------------------------------------------------------------------------
 
 
