@@ -14,7 +14,7 @@ import wsrelay
 from wsrelay import App, process
 from wsrelay.errors import NoApp
 
-# -- which App ---------------------------------------------------------------------------------------
+# -- which App -------------------------------------------------------------------------------------
 
 
 def test_two_apps_in_one_loop(run) -> None:
@@ -112,7 +112,7 @@ def test_an_app_that_is_left_in_another_context(run) -> None:
     run(main())
 
 
-# -- leaving -----------------------------------------------------------------------------------------
+# -- leaving ---------------------------------------------------------------------------------------
 
 
 def test_stop_cancels_the_youngest_first(run) -> None:
@@ -274,7 +274,7 @@ def test_an_interrupted_stop_leaves_no_app(run) -> None:
     run(main())
 
 
-# -- SystemExit and KeyboardInterrupt ----------------------------------------------------------------
+# -- SystemExit and KeyboardInterrupt --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
@@ -323,7 +323,7 @@ def test_the_app_stops_in_order(how: str, error: BaseException) -> None:
     assert sorted(tidied) == sorted([name, "process", *(["body"] if how == "body" else [])])
 
 
-# -- at the exit of the interpreter ------------------------------------------------------------------
+# -- at the exit of the interpreter ----------------------------------------------------------------
 
 
 def python(script: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -449,7 +449,7 @@ def test_a_fork_while_the_app_runs() -> None:
     assert result.stdout == "2 of 2\n8 of 8\ngoes on\n", result.stderr
 
 
-# -- isolation (rule 7) ------------------------------------------------------------------------------
+# -- isolation (rule 7) ----------------------------------------------------------------------------
 
 
 def test_a_crash_hurts_nobody_else(run, caplog) -> None:

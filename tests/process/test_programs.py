@@ -101,7 +101,7 @@ class Programs(RuleBasedStateMachine):
         self.results: asyncio.Queue[Any] = asyncio.Queue()
         self.sent = 0
 
-    # -- help ----------------------------------------------------------------------------------------
+    # -- help --------------------------------------------------------------------------------------
 
     def pick(self, number: int) -> Model:
         return self.models[number % len(self.models)]
@@ -147,7 +147,7 @@ class Programs(RuleBasedStateMachine):
             holders = [one.pid for one in living if name in one.names]
             assert process.lookup(name) == (holders[0] if holders else None)
 
-    # -- rules ---------------------------------------------------------------------------------------
+    # -- rules -------------------------------------------------------------------------------------
 
     @rule(traps=st.booleans())
     def spawn(self, traps: bool) -> None:
