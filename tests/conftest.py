@@ -11,6 +11,15 @@ import uvloop
 
 LIMIT = 15.0  # seconds; a test that waits longer hangs
 
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was imported and collected out of the collections after each test: they are many,
+    and each would walk all of it."""
+    gc.collect()
+    gc.freeze()
+
+
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 LOOPS: dict[str, dict[str, Any]] = {
