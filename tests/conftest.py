@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import inspect
 import sys
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -30,12 +32,18 @@ LOOPS: dict[str, dict[str, Any]] = {
 
 if sys.version_info >= (3, 12):
     # Tasks of users that start at once; processes start as ever.
-    def eager_loop() -> asyncio.AbstractEventLoop:
-        loop = asyncio.new_event_loop()
+    def eager(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> asyncio.AbstractEventLoop:
+        loop = new_loop()
         loop.set_task_factory(asyncio.eager_task_factory)
         return loop
 
-    LOOPS["asyncio-eager"] = {"loop_factory": eager_loop}
+    LOOPS["asyncio-eager"] = {"loop_factory": partial(eager, asyncio.new_event_loop)}
+    # From 3.13 on uvloop passes `eager_start`, which the factory of CPython 3.13.0 does not know.
+    if (
+        sys.version_info < (3, 13)
+        or "eager_start" in inspect.signature(asyncio.eager_task_factory).parameters
+    ):
+        LOOPS["uvloop-eager"] = {"loop_factory": partial(eager, uvloop.new_event_loop)}
 
 
 def runner_fixture(settings: dict[str, Any]) -> Iterator[Run]:

@@ -15,6 +15,10 @@ async def forever() -> None:
     await asyncio.Event().wait()
 
 
+async def parked() -> None:
+    await current_process().inbox().receive()
+
+
 async def crash() -> None:
     raise ValueError("boom")
 
@@ -208,7 +212,7 @@ def test_a_chain_of_100000(run) -> None:
 
     async def main() -> None:
         async with Core() as core:
-            processes = [core.spawn(forever) for _ in range(100_000)]
+            processes = [core.spawn(parked) for _ in range(100_000)]
             await settle(2)
             for one, other in itertools.pairwise(processes):
                 one.link(other.pid)
@@ -225,7 +229,8 @@ def test_a_chain_of_100000(run) -> None:
                 assert event.reason == "link_failed"
                 assert event.result.error.__cause__ is errors
             assert len(core.scheduler.table) == 0
-            await asyncio.wait([one.task for one in core.scheduler.unfinished])
+            while core.scheduler.unfinished:
+                await asyncio.sleep(0)
 
     run(main())
 
