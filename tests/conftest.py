@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
 
+import hypothesis.internal.entropy  # noqa: F401 - looks for referrers, which a freeze would hide
 import pytest
 import uvloop
 
