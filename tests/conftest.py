@@ -8,10 +8,20 @@ from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
 
+import hypothesis.internal.entropy  # noqa: F401 - looks for referrers, which a freeze would hide
 import pytest
 import uvloop
 
 LIMIT = 15.0  # seconds; a test that waits longer hangs
+
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was imported and collected out of the collections after each test: they are many,
+    and each would walk all of it."""
+    gc.collect()
+    gc.freeze()
+
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 

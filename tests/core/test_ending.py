@@ -103,6 +103,7 @@ async def test_send_is_false_from_the_moment_a_close_is_queued():
     assert not send(connection.pid, "news", 1)
     stage.read(connection, client_text("discarded") + client_frame(PING, b"p"))
     await settle()
+    assert wire.taken.endswith(b"\x88\x02\x0f\xa0")  # nothing is behind the close frame
     assert frames(wire) == [(TEXT, "before"), (CLOSE, (4000, ""))]
     assert stage.topics() == ["ws.join"] and connection.messages_in == 0
     stage.read(connection, client_close(1000))

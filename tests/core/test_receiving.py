@@ -115,6 +115,32 @@ async def test_who_waits_goes_on_in_turn():
 
 
 @on_loop
+async def test_a_newcomer_waits_behind_those_who_wait():
+    """Who feeds as fast as the target takes would else keep the mailbox above half for ever."""
+    stage = Stage()
+    got = []
+
+    async def slow(process):
+        async for message in process.inbox():
+            if message.topic == "ws.message":
+                got.append(message.payload["data"])
+            if 50 <= len(got) < 5000 and len(got) % 50 == 0:
+                await asyncio.sleep(0)
+                if newcomer_wire.reading:
+                    stage.read(newcomer, client_text(*["new"] * 49))
+
+    target = stage.spawn(slow)
+    first, _ = stage.connect(target)
+    second, _ = stage.connect(target)
+    newcomer, newcomer_wire = stage.connect(target)
+    flood(stage, first, 1100)
+    stage.read(second, client_text("waited"))
+    await until(lambda: "waited" in got)
+    assert got.index("waited") < 1500
+    await stage.stop()
+
+
+@on_loop
 async def test_bytes_read_although_paused_wait_behind_the_held_ones():
     stage = Stage()
     target = stage.spawn(hang)

@@ -367,6 +367,9 @@ def test_a_trickle_is_life_until_the_message_is_too_old(loop):
                 here.advance(11.9)
                 assert resolve(client.pid).is_open
             here.advance(0.6)
-            assert (await client.rest())[-1] == (CLOSE, (1008, "message timeout"))
+            # Its answer would be read as bytes of the unfinished frame: only ours is looked at.
+            while (event := await client.receive())[0] != CLOSE:
+                pass
+            assert event == (CLOSE, (1008, "message timeout"))
 
     run_on(loop, main())
