@@ -52,8 +52,6 @@ cdef class MailProcess(Process):
 
     cdef int deliver_event(self, Event event) except -1:
         cdef Inbox box = self.event_box
-        if not self.alive:
-            return 0
         if box is None:
             box = self.new_event_box()
         if not box.closed:

@@ -221,10 +221,10 @@ def test_two_threads_do_not_disturb_each_other() -> None:
 def test_a_closed_loop() -> None:
     """A loop closed with processes alive: a clear error, and the next App is found."""
     script = """
-import asyncio, sys
+import asyncio, gc, sys
 sys.path.insert(0, "tests/core")
 from core_helpers import Core
-from wsrelay_core import current_process, current_scheduler, send
+from wsrelay_core import Scheduler, current_process, current_scheduler, send
 from wsrelay_core._errors import NoApp
 
 loop = asyncio.new_event_loop()
@@ -252,10 +252,14 @@ async def again():
         assert current_scheduler() is core.scheduler
 
 asyncio.run(again())
+del process
+gc.collect()
+print([type(one) for one in gc.get_objects() if type(one) is Scheduler])
 """
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("the loop of this App was closed while its processes lived") == 2
+    assert result.stdout.endswith("[]\n"), "the closed loop's scheduler is not kept"
 
 
 def test_after_a_fork() -> None:
