@@ -326,8 +326,10 @@ def test_wait(run_everywhere) -> None:
             return (await process.receive()).payload
 
         pid = process.spawn(child, name="a")
-        process.send_after("1ms", pid, "t", 5)
-        first, second = await asyncio.gather(process.wait(pid), process.wait("a"))
+        waits = [asyncio.ensure_future(process.wait(dest)) for dest in (pid, "a")]
+        await settle()
+        process.send(pid, "t", 5)
+        first, second = await asyncio.gather(*waits)
         assert first.result.value == second.result.value == 5
         assert (first.kind, first.sender, first.reason) == ("EXIT", pid, "normal")
         assert (await process.wait(pid)).reason == "noproc"
@@ -489,6 +491,7 @@ def test_a_cancel_at_its_deadline(run) -> None:
         pid = process.spawn(deaf)
         await settle()
         waits = asyncio.ensure_future(process.wait(pid))
+        await settle()
         assert process.cancel(pid, deadline="1ms")
         assert (await waits).reason == "killed"
 

@@ -70,7 +70,7 @@ def test_rule_2_exit_order(inside):
 
     async def dying(dest, timers):
         process.register("dying")
-        timers.append(process.send_after(0.001, dest, "late"))
+        timers.append(process.send_after("60s", dest, "late"))
         await process.inbox().receive()
         raise KeyError
 
