@@ -26,7 +26,6 @@ __all__ = ["App"]
 logger = logging.getLogger("wsrelay.app")
 
 F = TypeVar("F", bound=Callable[..., Any])
-DEFAULT_ADDRESS = Address("127.0.0.1", 8080)
 
 
 class App:
@@ -100,8 +99,8 @@ class App:
             server: id of the service; by default the only one.
 
         Raises:
-            OptionError: options that a middleware does not know or can't read.
-            UnknownEntry: no middleware or service of that name.
+            ChainError: unknown middleware, options that nobody knows or that can't be read.
+            ValueError: no service of that name, or several and none named; a malformed prefix.
         """
         outer, inner = build_chain(middleware, options, post_middleware, post_options)
         router = Router(prefix, outer, inner)

@@ -6,15 +6,29 @@ from collections.abc import Callable
 
 __all__ = ["Limited", "describe", "escape"]
 
-_SHOWN = 200  # characters of foreign text in one line
+LOGGED_CHARACTERS = 200
 
 
-def escape(text: str | bytes) -> str:
-    """Foreign text for a log line: control characters escaped, cut at 200 characters."""
-    if isinstance(text, bytes):
-        text = text[: 4 * _SHOWN].decode("utf-8", "backslashreplace")
-    shown = text[:_SHOWN].encode("unicode_escape").decode("ascii")
-    return shown[:_SHOWN] + "…" if len(shown) > _SHOWN or len(text) > _SHOWN else shown
+def escape(text: str | bytes, limit: int = LOGGED_CHARACTERS) -> str:
+    """Make text from outside fit for one log line.
+
+    Args:
+        text: what a stranger sent; bytes are read as UTF-8, or as Latin-1 if they are none.
+        limit: characters kept, counted after escaping; what was cut shows as `...`.
+
+    Returns:
+        Printable ASCII: all else, and the backslash, is escaped as in a Python literal.
+    """
+    head = text[: limit + 1]
+    escaped = (_decoded(head) if isinstance(head, bytes) else head).encode("unicode_escape")
+    return escaped.decode("ascii") if len(escaped) <= limit else escaped[:limit].decode() + "..."
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def describe(error: BaseException) -> str:

@@ -65,7 +65,6 @@ def test_a_client_masks_with_fresh_keys() -> None:
     assert len(keys) > 2990  # a birthday among 2^32 is possible, ten are not
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_forked_child_has_its_own_keys() -> None:
     client = FrameCodec(client=True)
     client.encode_message(b"")

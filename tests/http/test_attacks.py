@@ -1,11 +1,9 @@
 """Rows of the attack table that concern HTTP, against a whole server."""
 
 import asyncio
-import shutil
-import ssl
-import subprocess
 
 import pytest
+from certificates import tls_contexts
 
 from wsrelay.http import (
     Dispatcher,
@@ -208,31 +206,8 @@ def test_resets_in_every_state(run, serve):
     run(main())
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A certificate of its own for `localhost`."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl makes the certificate")
-    folder = tmp_path_factory.mktemp("tls")
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    subprocess.run(
-        [
-            *(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
-            *("-nodes", "-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=localhost"),
-            *("-addext", "subjectAltName=DNS:localhost"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return key, cert
-
-
-def test_over_tls(run, certificate, caplog):
-    key, cert = certificate
-    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server_side.load_cert_chain(cert, key)
-    client_side = ssl.create_default_context(cafile=cert)
+def test_over_tls(run, tmp_path, caplog):
+    server_side, client_side = tls_contexts(tmp_path)
 
     async def main():
         router, _ = recording()

@@ -31,9 +31,10 @@ def test_many_connections_are_closed_in_batches_over_the_drain_time(loop):
             await stopping
             assert {frame for _, frame in ends} == {(1001, "server shutting down")}
             moments = sorted(moment - begin for moment, _ in ends)
-            # Three batches of 100: at once, not before 200 ms, not before 400 ms.
-            assert moments[100] >= 0.2 and moments[200] >= 0.4
+            # Three batches: at once, after 200 to 600 and after 600 to 1000 ms.
+            assert moments[100] >= 0.2 and moments[200] >= 0.6
             assert moments[99] < moments[100] and moments[199] < moments[200]
+            assert running.time() - begin < 5
             for client in clients:
                 await client.end()
 
@@ -49,7 +50,7 @@ def test_few_connections_do_not_wait(loop):
             stopping = asyncio.ensure_future(here.app.stop())
             await client.rest()
             await stopping
-            assert running.time() - begin < 5
+            assert running.time() - begin < 1
 
     run_on(loop, main())
 
@@ -74,7 +75,7 @@ def test_stalled_clients_do_not_hold_the_stop_up(loop, reading):
             stopping = asyncio.ensure_future(here.app.stop())
             assert (await good.rest())[-1] == (CLOSE, (1001, "server shutting down"))
             await stopping
-            assert running.time() - begin < 5
+            assert running.time() - begin < 1
             for one in (client, good):
                 event = await here.exit_of(one)
                 assert event.reason == "normal"
@@ -105,7 +106,7 @@ def test_a_client_that_closed_but_does_not_read_is_cut_off_too(loop):
             assert len(scheduler.lingering) == 1
             begin = running.time()
             await here.app.stop()
-            assert running.time() - begin < 5
+            assert running.time() - begin < 1
             assert not scheduler.lingering
 
     run_on(loop, main())

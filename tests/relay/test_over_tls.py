@@ -1,35 +1,20 @@
 """Connections over TLS, where there is no half-close and the loop keeps buffers of its own."""
 
 import asyncio
-import shutil
-import ssl
-import subprocess
 
 import pytest
+from certificates import tls_contexts
 from support import BINARY, CLOSE, TEXT, both_loops, echo, room, run_on
 
 from wsrelay import process
 
 MIB = 1024 * 1024
 
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the key")
-
 
 @pytest.fixture(scope="module")
 def contexts(tmp_path_factory):
     """TLS contexts of a server and of a client that trusts it."""
-    folder = tmp_path_factory.mktemp("tls")
-    key, certificate = folder / "key.pem", folder / "cert.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-         "-nodes", "-keyout", key, "-out", certificate, "-days", "1", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost"],
-        check=True, capture_output=True,
-    )
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(certificate, key)
-    client = ssl.create_default_context(cafile=certificate)
-    return server, client
+    return tls_contexts(tmp_path_factory.mktemp("tls"))
 
 
 @both_loops

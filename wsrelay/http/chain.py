@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from wsrelay.errors import HTTPError
+from wsrelay.log import escape
 
-from .logs import escape, logger
+from .logs import logger
 from .request import Request
 from .response import PlainTextResponse, Response, error_response, to_response
 

@@ -17,11 +17,11 @@ from wsrelay.log import Limited, describe, escape
         ("back\\slash", r"back\\slash"),
         (b"bytes\n", r"bytes\n"),
         ("ü".encode(), r"\xfc"),
-        (b"\xff", r"\\xff"),
+        (b"\xff", r"\xff"),
         ("x" * 200, "x" * 200),
-        ("x" * 201, "x" * 200 + "…"),
-        (b"x" * 100_000, "x" * 200 + "…"),
-        ("\n" * 200, r"\n" * 100 + "…"),
+        ("x" * 201, "x" * 200 + "..."),
+        (b"x" * 100_000, "x" * 200 + "..."),
+        ("\n" * 200, r"\n" * 100 + "..."),
     ],
 )
 def test_escape(text, shown):
@@ -58,3 +58,22 @@ def test_limited(caplog):
         "line 6",
         "line 7",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("GET /", "GET /"),
+        ("a\r\nb\x1b[0m\x7f", r"a\r\nb\x1b[0m\x7f"),
+        ("ä\u2028", r"\xe4\u2028"),
+        (b"\xff\\", r"\xff\\"),
+    ],
+)
+def test_escape_gives_one_printable_line(text, shown):
+    assert escape(text) == shown
+
+
+def test_escape_cuts():
+    assert escape("x" * 201) == "x" * 200 + "..."
+    assert escape("x" * 200) == "x" * 200
+    assert len(escape("\0" * 1000)) == 203
