@@ -20,7 +20,7 @@ CORE = {
     "mailbox": "_mailbox",
     "process": "_scheduler _process _hint _park _inbox _mail _coroutine _send",
     "frame": "_gather _encode _wsproto _frame",
-    "connection": "_deadlines _outbox _gate _payload _ending _sending _receiving _connection",
+    "connection": "_deadlines _socket _outbox _gate _payload _ending _sending _receiving _connection",
 }
 THIN = {
     "errors": "_text errors log",

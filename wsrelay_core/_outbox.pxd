@@ -17,6 +17,8 @@ cdef enum:
 cdef class Outbox:
     cdef object transport
     cdef object write                 # transport.write, bound once
+    cdef int socket                   # descriptor for writes without the transport, or -1
+    cdef bint behind                  # the transport may hold what came before
     cdef list frames                  # whole frames not yet given to the transport
     cdef Py_ssize_t size              # what they cost, in bytes
     cdef Py_ssize_t control           # the part of `size` that no policy may drop
@@ -46,6 +48,7 @@ cdef class Outbox:
     cdef int give(self, list frames) except -1
     cpdef int pause(self) except -1
     cpdef int resume(self) except -1
+    cdef bint caught_up(self) except -1
     cdef int measure(self) except -1
     cpdef object below(self, Py_ssize_t limit, object future)
     cdef int settle_waiting(self) except -1

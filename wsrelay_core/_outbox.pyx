@@ -2,12 +2,20 @@
 
 The transport's own buffer is kept empty: a flush is written at once, and what the kernel does not
 take makes the transport say `pause_writing`. From then on frames wait here, where whole ones can
-still be dropped, until the transport has written its backlog.
+still be dropped, until the transport has written its backlog. While it is empty, and there is no
+TLS, the socket can be written to without the transport (`_socket`): the order is the same.
 """
 
 from wsrelay_core._errors import NoProcess
 
 cimport cython
+from cpython.bytes cimport PyBytes_GET_SIZE
+
+from wsrelay_core._socket cimport plain_socket, send_now
+
+# Bytes in the transport that make it pause. One, not none: at none asyncio's TLS pauses even while
+# its buffer is empty.
+cdef Py_ssize_t HIGH = 1
 
 # What a queued frame costs beside its bytes: the object's header and its place in the list.
 cdef Py_ssize_t FRAME_COST = 64
@@ -33,15 +41,17 @@ cdef class Outbox:
         self.policy = {"close": POLICY_CLOSE, "drop_newest": POLICY_DROP_NEWEST,
                        "drop_oldest": POLICY_DROP_OLDEST}[policy]
         self.frames = []
+        self.socket = -1
 
     cpdef int start(self, object transport) except -1:
         """Write to this transport from now on; it may still hold what others wrote."""
         self.transport = transport
         self.write = transport.write
-        # One byte, not none: at none asyncio's TLS pauses even while its buffer is empty.
-        transport.set_write_buffer_limits(high=1)
+        self.socket = plain_socket(transport)
+        transport.set_write_buffer_limits(high=HIGH)
         self.measure()
-        self.paused = self.backlog > 0
+        self.behind = self.backlog > 0
+        self.paused = self.backlog > HIGH
         return 0
 
     cpdef Py_ssize_t queued(self) noexcept:
@@ -155,13 +165,26 @@ cdef class Outbox:
 
     cdef int give(self, list frames) except -1:
         cdef bytes data = frames[0] if len(frames) == 1 else b"".join(frames)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+        cdef Py_ssize_t sent = 0
         frames.clear()  # the transport may copy, and three times the queue is too much
-        self.written += len(data)
+        self.written += size
+        if self.socket >= 0 and (not self.behind or self.caught_up()):
+            sent = send_now(self.socket, data)
+            if sent == size:
+                return 0
+            self.behind = True
         try:
-            self.write(data)
+            self.write(memoryview(data)[sent:] if sent else data)
         except Exception as error:
             self.broken = error  # whoever sends must not suffer; the connection ends
         return 0
+
+    cdef bint caught_up(self) except -1:
+        """Whether the transport has written all that it was given; less may not be overtaken."""
+        self.measure()
+        self.behind = self.backlog > 0
+        return not self.behind
 
     cdef int measure(self) except -1:
         """Look at what the transport still holds."""
@@ -218,6 +241,7 @@ cdef class Outbox:
     cpdef int close(self) except -1:
         """The transport has ended."""
         self.transport = self.write = self.pong = None
+        self.socket = -1
         self.frames = []
         self.size = self.control = self.backlog = 0
         return 0

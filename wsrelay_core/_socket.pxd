@@ -1,0 +1,19 @@
+"""Writing to the socket of a transport."""
+
+cdef extern from *:
+    """
+    #include <sys/socket.h>
+    #ifndef MSG_NOSIGNAL
+    #define MSG_NOSIGNAL 0  /* Python ignores SIGPIPE */
+    #endif
+    static inline Py_ssize_t wsrelay_send_now(int socket, PyObject* data) {
+        Py_ssize_t sent = send(socket, PyBytes_AS_STRING(data), (size_t) PyBytes_GET_SIZE(data),
+                               MSG_DONTWAIT | MSG_NOSIGNAL);
+        return sent < 0 ? 0 : sent;
+    }
+    """
+    # How many bytes the kernel takes now; an error is 0, for the transport to meet it itself.
+    Py_ssize_t send_now "wsrelay_send_now"(int socket, bytes data)
+
+
+cdef int plain_socket(object transport) except? -2
