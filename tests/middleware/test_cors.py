@@ -359,8 +359,9 @@ def test_over_a_socket(run_everywhere):
     run_everywhere(main())
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("half", ["", "post_"])
-def test_a_websocket_passes_untouched(run, half):
+def test_a_websocket_passes_untouched(run, half, asynchronous):
     app = App()
     options = {**LIST, "wsrelay.allowed.origins": "https://ws.example"}
     layers = {f"{half}middleware": ["cors", "websocket_relay"], f"{half}options": options}
@@ -370,9 +371,13 @@ def test_a_websocket_passes_untouched(run, half):
         async for _ in process.inbox():
             pass
 
-    @router.get("/ws")
     def open_it(request):
         return relay_to(process.spawn(target))
+
+    async def open_in_task(request):
+        return open_it(request)
+
+    router.get("/ws")(open_in_task if asynchronous else open_it)
 
     async def main():
         async with app.running() as server:

@@ -122,6 +122,14 @@ def test_a_flood_of_keys_clears_no_debt_and_locks_nobody_out():
     assert not any(buckets.take(name, 0.0).allowed for name in debtors)
 
 
+def test_a_full_table_forgets_nobody_for_one_that_it_knows():
+    buckets = bucket(max_entries=2)
+    for name in "ab":
+        buckets.take(name, 0.0)
+    assert [buckets.take("a", 0.0).remaining for _ in range(2)] == [1, 0]
+    assert buckets.take("b", 0.0).remaining == 1
+
+
 def test_full_buckets_are_forgotten_first_wherever_they_stand():
     buckets = bucket(requests=1, window=10.0, burst=0, max_entries=3)
     for name, now in (("a", 0.0), ("b", 0.0), ("c", 9.0)):
@@ -390,7 +398,11 @@ def test_over_a_socket(run_everywhere):
 def test_in_front_of_a_relay(run, half):
     app = App()
     options = {"ratelimit.requests": "1", "ratelimit.burst": "0", "ratelimit.window": "1h"}
-    layers = {"middleware": ["ratelimit"], "options": options, "post_middleware": ["websocket_relay"]}
+    layers = {
+        "middleware": ["ratelimit"],
+        "options": options,
+        "post_middleware": ["websocket_relay"],
+    }
     if half:
         layers = {"post_middleware": ["ratelimit", "websocket_relay"], "post_options": options}
     router = app.router("", **layers)

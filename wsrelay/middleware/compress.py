@@ -17,7 +17,6 @@ from wsrelay.http.chain import Handler
 from wsrelay.http.headers import MutableHeaders, add_vary, list_tokens
 from wsrelay.http.request import Request
 from wsrelay.http.response import Response
-from wsrelay.http.upgrade import Upgrade
 
 from .options import Option, read_options, with_keywords
 
@@ -130,9 +129,9 @@ class Compress:
         """Whether the response is one of those that depend on `Accept-Encoding`."""
         headers = response.headers
         return (
-            not isinstance(response, Upgrade)
-            and response.status_code not in _LEFT_ALONE
-            and len(response.body) >= max(1, self._min_length)
+            response.status_code not in _LEFT_ALONE
+            and isinstance(response.body, bytes)
+            and len(response.body) >= max(1, self._min_length)  # an `Upgrade` has none
             and _is_compressible(headers.get("content-type", ""))
             and not any(name in headers for name in _BOUND_TO_BYTES)
             and b"no-transform" not in list_tokens(headers.values_of(b"cache-control"))
