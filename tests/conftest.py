@@ -72,3 +72,12 @@ def run() -> Iterator[Run]:
 def run_everywhere(request: pytest.FixtureRequest) -> Iterator[Run]:
     """Run a coroutine on uvloop, stock asyncio, the same with debug=True, and with eager tasks."""
     yield from runner_fixture(LOOPS[request.param])
+
+
+@pytest.fixture(scope="session")
+def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One browser for all tests that want one; each opens and closes windows of its own."""
+    from chromium import browser
+
+    with browser(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver

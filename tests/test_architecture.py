@@ -36,7 +36,8 @@ THIN = {
         "http.protocol http"
     ),
     "middleware, relay": (
-        "middleware middleware.options relay_command relay_connection spawned relay "
+        "middleware middleware.options middleware.cors middleware.ratelimit middleware.compress "
+        "relay_command relay_connection spawned relay "
         "middleware.table"
     ),
     "app": "registry imports build lifecycle server app",

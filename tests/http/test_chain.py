@@ -166,6 +166,27 @@ def test_a_middleware_may_end_it_or_see_a_failure():
     assert seen[0].status_code == 401
 
 
+def test_what_a_middleware_raises_is_a_response_for_those_outside(caplog):
+    """So that all answers have what these add; also two in one list."""
+
+    class Raising(Tagging):
+        async def __call__(self, request, call_next):
+            raise self.tag
+
+        def call_sync(self, request, call_next):
+            raise self.tag
+
+    for error, status in ((HTTPError(403), 403), (ValueError("internal"), 500)):
+        chain = Chain.of_endpoint(sync_endpoint).wrapped([Tagging("outer"), Raising(error)])
+        responses = both_ways(chain)
+        assert len(responses) == 2
+        for response in responses:
+            assert response.status_code == status
+            assert response.headers["x-tag"] == "outer"
+            assert response.exception is error
+    assert len(caplog.records) == 2
+
+
 def test_cancellation_passes():
     async def main():
         async def endpoint(request):

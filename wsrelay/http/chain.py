@@ -52,7 +52,10 @@ class Chain:
         return cls(_guard(_awaiting(endpoint)), _guard_sync(_calling(endpoint)))
 
     def wrapped(self, middleware: Sequence[Middleware]) -> "Chain":
-        """Put middleware around it, the first one outermost."""
+        """Put middleware around it, the first one outermost.
+
+        Each is guarded by itself: what one raises is a response for those outside of it.
+        """
         if not middleware:
             return self
         run, run_sync = self.run, self.run_sync
@@ -60,7 +63,7 @@ class Chain:
             run = _around(layer, run)
             twin = getattr(layer, "call_sync", None)
             run_sync = _around_sync(twin, run_sync) if twin and run_sync else None
-        return Chain(_guard(run), _guard_sync(run_sync) if run_sync else None)
+        return Chain(run, run_sync)
 
 
 def failure_response(request: Request, error: BaseException) -> Response:
@@ -106,19 +109,13 @@ def _calling(endpoint: Callable[..., Any]) -> SyncHandler:
 
 
 def _around(layer: Middleware, call_next: Handler) -> Handler:
-    async def call(request: Request) -> Response:
-        return await layer(request, call_next)
-
-    return call
+    return _guard(lambda request: layer(request, call_next))
 
 
 def _around_sync(
     twin: Callable[[Request, SyncHandler], Response], call_next: SyncHandler
 ) -> SyncHandler:
-    def call(request: Request) -> Response:
-        return twin(request, call_next)
-
-    return call
+    return _guard_sync(lambda request: twin(request, call_next))
 
 
 def _guard(call: Handler) -> Handler:

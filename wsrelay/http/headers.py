@@ -9,6 +9,7 @@ __all__ = [
     "Headers",
     "MutableHeaders",
     "QueryParams",
+    "add_vary",
     "index_fields",
     "is_token",
     "list_tokens",
@@ -202,6 +203,19 @@ def _text(value: bytes) -> str:
         return value.decode("utf-8")
     except UnicodeDecodeError:
         return value.decode("latin-1")
+
+
+def add_vary(headers: MutableHeaders, *names: str) -> None:
+    """Add to `Vary` (RFC 9110 12.5.5) those names of request fields that it lacks.
+
+    Args:
+        headers: of a response; `Vary: *` in them stands for all names.
+        names: fields that the response depends on.
+    """
+    present = list_tokens(headers.values_of(b"vary"))
+    lacking = [name for name in names if name.lower().encode() not in present]
+    if lacking and b"*" not in present:
+        headers["Vary"] = ", ".join([*headers.getlist("vary"), *lacking])
 
 
 class QueryParams(Mapping[str, str]):

@@ -1,4 +1,4 @@
-"""Which web pages may open a WebSocket (`relay.md` 2, Origins; RFC 6454)."""
+"""Which web pages may open a WebSocket or read an answer (`relay.md` 2, Origins; RFC 6454)."""
 
 import re
 
@@ -7,13 +7,48 @@ from wsrelay.errors import HandshakeError
 from .authority import DEFAULT_PORTS, Authority, parse_authority
 from .request import Request
 
-__all__ = ["OriginPolicy"]
+__all__ = ["OriginPatterns", "OriginPolicy"]
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*+")
 _GLOB_SCHEME = re.compile(r"[A-Za-z0-9+.*-]++")
 _GLOB_AUTHORITY = re.compile(
     r"(?P<host>[A-Za-z0-9._~*-]++|\[[0-9A-Fa-f:.]++\])(?::(?P<port>[0-9*]++))?"
 )
+
+
+class OriginPatterns:
+    """A list of patterns for origins.
+
+    Args:
+        patterns: comma-separated; None or blank: none, which match nothing.
+
+    Attributes:
+        texts: the patterns.
+        match_all: one of them is a lone `*`.
+
+    Raises:
+        ValueError: a pattern is malformed; the message shows it and how to mend it.
+    """
+
+    def __init__(self, patterns: str | None = None) -> None:
+        texts = [text.strip() for text in patterns.split(",")] if patterns else []
+        self.texts = tuple(texts) if any(texts) else ()
+        self.match_all = "*" in self.texts
+        self._patterns = [_Pattern(text) for text in self.texts if text != "*"]
+
+    def match(self, text: str) -> bool:
+        """Whether an `Origin` is one that a pattern means, in linear time.
+
+        Args:
+            text: the field's value. `null`, a page without an origin of its own (RFC 6454 7.3), is
+                meant by a lone `*` only; what is no origin, by nothing.
+        """
+        if text == "null":
+            return self.match_all
+        origin = _parse_origin(text)
+        if origin is None:
+            return False
+        return self.match_all or any(pattern.matches(*origin) for pattern in self._patterns)
 
 
 class OriginPolicy:
@@ -30,12 +65,8 @@ class OriginPolicy:
 
     def __init__(self, patterns: str | None = None, require: bool = False) -> None:
         self.require = require
-        texts = [text.strip() for text in patterns.split(",")] if patterns else []
-        if not any(texts):
-            texts = []
-        self.same_origin_only = not texts
-        self._any = "*" in texts
-        self._patterns = [_Pattern(text) for text in texts if text != "*"]
+        self._patterns = OriginPatterns(patterns)
+        self.same_origin_only = not self._patterns.texts
 
     def check(self, request: Request) -> None:
         """Allow the request, in linear time.
@@ -52,14 +83,10 @@ class OriginPolicy:
             raise HandshakeError(403, "Origin not allowed")
 
     def _allows(self, text: str, request: Request) -> bool:
-        if text == "null":  # RFC 6454 7.3: a page without an origin of its own
-            return self._any
-        origin = _parse_origin(text)
-        if origin is None:
-            return False
-        if self._any or _is_same(origin, request):
+        if self._patterns.match(text):
             return True
-        return any(pattern.matches(*origin) for pattern in self._patterns)
+        origin = _parse_origin(text)
+        return origin is not None and _is_same(origin, request)
 
 
 _Origin = tuple[str, str, int | None]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wsrelay._text import did_you_mean, quoted
+from wsrelay.middleware import compress, cors, ratelimit
 from wsrelay.middleware.options import Option, OptionError
 from wsrelay.relay import OPTIONS, PREFIXES, Relay
 from wsrelay.spawned import SpawnScope
@@ -25,7 +26,12 @@ class Kind:
         return option.startswith(self.prefixes) or any(one.name == option for one in self.options)
 
 
-MIDDLEWARE = {"websocket_relay": Kind(Relay, OPTIONS, PREFIXES)}
+MIDDLEWARE = {
+    "websocket_relay": Kind(Relay, OPTIONS, PREFIXES),
+    "cors": Kind(cors.Cors, cors.OPTIONS, cors.PREFIXES),
+    "ratelimit": Kind(ratelimit.RateLimit, ratelimit.OPTIONS, ratelimit.PREFIXES),
+    "compress": Kind(compress.Compress, compress.OPTIONS, compress.PREFIXES),
+}
 
 
 class ChainError(ValueError):
