@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from wsrelay._text import did_you_mean, quoted
+from wsrelay.middleware import real_ip
 from wsrelay.middleware.options import Option, OptionError
+from wsrelay.middleware.real_ip import RealIP
 from wsrelay.relay import OPTIONS, PREFIXES, Relay
 from wsrelay.spawned import SpawnScope
 
@@ -25,7 +27,10 @@ class Kind:
         return option.startswith(self.prefixes) or any(one.name == option for one in self.options)
 
 
-MIDDLEWARE = {"websocket_relay": Kind(Relay, OPTIONS, PREFIXES)}
+MIDDLEWARE = {
+    "websocket_relay": Kind(Relay, OPTIONS, PREFIXES),
+    "real_ip": Kind(RealIP, real_ip.OPTIONS, real_ip.PREFIXES),
+}
 
 
 class ChainError(ValueError):
