@@ -30,15 +30,14 @@ THIN = {
     ),
     "process": "process_info process",
     "http": (
-        "http.logs http.limits http.authority http.headers http.head http.body http.request "
-        "http.response http.chain http.routes http.router http.origin http.extensions "
-        "http.handshake http.upgrade http.exchange http.server http.link http.writer "
-        "http.protocol http"
+        "http.logs http.limits http.authority http.addresses http.headers http.head http.body "
+        "http.request http.response http.chain http.routes http.router http.origin "
+        "http.extensions http.handshake http.upgrade http.exchange http.forwarded "
+        "http.proxy_protocol http.server http.peer http.link http.writer http.protocol http"
     ),
     "middleware, relay": (
         "middleware middleware.options middleware.cors middleware.ratelimit middleware.compress "
-        "relay_command relay_connection spawned relay "
-        "middleware.table"
+        "middleware.real_ip relay_command relay_connection spawned relay middleware.table"
     ),
     "app": "registry imports build lifecycle server app",
 }

@@ -5,6 +5,7 @@ import json
 import math
 import sys
 import urllib.request
+from ipaddress import ip_network
 
 import pytest
 from websockets.asyncio.client import connect
@@ -150,6 +151,44 @@ def test_settings_of_a_service(write):
     assert (limits.header_bytes, limits.headers, limits.body, limits.connections) == (
         5 * 1024, 6, 7 * 1024 * 1024, 8
     )
+
+
+def test_the_proxies_of_a_service(write):
+    write(
+        "name: a, kind: http.service, trusted_proxies: [10.0.0.0/8, unix], "
+        "proxy_headers: forwarded, proxy_protocol: true",
+    )
+    service = load().services["app:a"]
+    assert service.trusted_proxies == [ip_network("10.0.0.0/8"), "unix"]
+    assert (service.proxy_headers, service.proxy_protocol) == ("forwarded", True)
+
+
+def test_a_proxy_protocol_that_can_t_be(write):
+    write(
+        "name: a, kind: http.service, proxy_protocol: true",
+        "name: b, kind: http.service, proxy_protocol: true, trusted_proxies: ['::1'], "
+        "tls: {cert: c.pem, key: k.pem}",
+        "name: r, kind: http.router, meta: {server: a}",
+    )
+    start = 'http.service "{}": proxy_protocol: '
+    assert [problem for problem in problems() if "proxy_protocol" in problem] == [
+        f"{at(4, 'proxy_p')}: {start.format('a')}name the proxies that speak it under "
+        "trusted_proxies",
+        f"{at(5, 'proxy_p')}: {start.format('b')}not together with tls; let the proxy do TLS, "
+        "or take it out",
+    ]
+    assert not any("http.router" in problem for problem in problems())
+
+
+def test_real_ip_and_its_options(write):
+    write(
+        "name: r, kind: http.router, middleware: [real_ip], "
+        "options: {real_ip.trusted.subnets: 10.0.0.1/8}",
+    )
+    assert problems() == [
+        f'{at(4, "real_ip.t")}: http.router "r": real_ip.trusted.subnets: "10.0.0.1/8" has bits '
+        'beyond its subnet; write "10.0.0.0/8"'
+    ]
 
 
 def test_routers_go_to_their_service(write):
@@ -406,8 +445,7 @@ def test_what_comes_in_a_later_version(write):
     write(
         "name: a, kind: http.static, path: /, directory: www",
         "name: b, kind: process.service, process: h:echo",
-        "name: c, kind: http.service, tls: {cert: c.pem, key: k.pem}, "
-        "trusted_proxies: [10.0.0.0/8]",
+        "name: c, kind: http.service, tls: {cert: c.pem, key: k.pem}",
         h=HANDLERS,
     )
     later = "not available yet in this version"
@@ -415,5 +453,4 @@ def test_what_comes_in_a_later_version(write):
         f'{at(4, "kind")}: http.static "a": http.static is {later}',
         f'{at(5, "kind")}: process.service "b": process.service is {later}',
         f'{at(6, "tls")}: http.service "c": tls: {later}',
-        f'{at(6, "trusted")}: http.service "c": trusted_proxies: {later}',
     ]

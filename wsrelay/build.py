@@ -99,9 +99,15 @@ class _Building:
     # -- HTTP --------------------------------------------------------------------------------------
 
     def _service(self, entry: HTTPService) -> None:
-        for field in ("tls", "trusted_proxies"):
-            if getattr(entry, field):
-                self._problem(entry, f"{field}: not available yet in this version", field)
+        if entry.tls:
+            self._problem(entry, "tls: not available yet in this version", "tls")
+        if entry.proxy_protocol and not entry.trusted_proxies:
+            message = "proxy_protocol: name the proxies that speak it under trusted_proxies"
+            self._problem(entry, message, "proxy_protocol")
+        if entry.proxy_protocol and entry.tls:
+            # asyncio begins TLS before a protocol sees a byte.
+            message = "proxy_protocol: not together with tls; let the proxy do TLS, or take it out"
+            self._problem(entry, message, "proxy_protocol")
         timeouts = {name: value or math.inf for name, value in vars(entry.timeouts).items()}
         del timeouts["shutdown"]
         self._app.service(
@@ -111,6 +117,9 @@ class _Building:
             timeouts=Timeouts(**timeouts),
             shutdown=entry.timeouts.shutdown,
             declared=True,
+            trusted_proxies=entry.trusted_proxies,
+            proxy_headers=entry.proxy_headers,
+            proxy_protocol=entry.proxy_protocol and bool(entry.trusted_proxies),
         )
 
     def _router(self, entry: HTTPRouter) -> None:

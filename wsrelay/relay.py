@@ -8,6 +8,7 @@ from typing import Any
 from wsproto.extensions import PerMessageDeflate
 
 from wsrelay.errors import HandshakeError, HTTPError, InvalidPID
+from wsrelay.http.addresses import subscriber_of
 from wsrelay.http.chain import Handler, SyncHandler
 from wsrelay.http.handshake import (
     Opening,
@@ -243,7 +244,8 @@ class Seats:
 
     Args:
         most: how many there are, 0 for no limit.
-        per_address: how many one client address may have, 0 for no limit.
+        per_address: how many one client address may have, 0 for no limit; the addresses of one
+            IPv6 /64 are one, see `subscriber_of`.
 
     Attributes:
         taken: how many are taken, by address.
@@ -260,7 +262,7 @@ class Seats:
         Raises:
             HandshakeError: 503, all are taken; 429, its address has all that one may have.
         """
-        address = None if request.client is None else request.client[0]
+        address = None if request.client is None else subscriber_of(request.client[0])
         if self._most and self.taken.total() >= self._most:
             raise HandshakeError(503, "Too many connections", _RETRY_AFTER)
         # A Unix socket has no addresses: its clients can't be told apart.

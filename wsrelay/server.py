@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from wsrelay.config import Address
+from wsrelay._text import listed, quoted
+from wsrelay.config import Address, Proxy, parse_proxy
+from wsrelay.http.addresses import TrustedPeers
+from wsrelay.http.forwarded import PROXY_HEADERS, X_FORWARDED, ProxyHeaders
 from wsrelay.http.limits import Limits, Timeouts
 from wsrelay.http.protocol import HTTPProtocol
 from wsrelay.http.router import Dispatcher, Router
@@ -31,6 +34,18 @@ class Service:
         limits, timeouts: see `wsrelay.http.limits`.
         shutdown: seconds in which a stop must be done.
         declared: whether the address was chosen by somebody.
+        trusted_proxies: addresses and subnets of the proxies in front, as texts or networks, and
+            `unix` for every peer on a Unix socket. `request.client` and `request.scheme` are then
+            what they say; headers of other peers are not believed.
+        proxy_headers: which headers they write: `x-forwarded` (`X-Forwarded-For` and `-Proto`)
+            or `forwarded` (RFC 7239). A proxy passes the other kind on as the client wrote it,
+            so only this one is read. `X-Forwarded-Host` never is.
+        proxy_protocol: whether those proxies begin each connection with a PROXY header, version 1
+            or 2. One that does not is cut off; other peers speak plain HTTP.
+
+    Raises:
+        ValueError: a proxy is no subnet, headers of that kind are unknown, or `proxy_protocol` is
+            on and nobody is trusted to speak it.
     """
 
     id: str
@@ -40,6 +55,20 @@ class Service:
     shutdown: float = 10.0
     declared: bool = False
     routers: list[Router] = field(default_factory=list)
+    trusted_proxies: Sequence[str | Proxy] = ()
+    proxy_headers: str = X_FORWARDED
+    proxy_protocol: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.trusted_proxies, str):
+            raise ValueError(f"trusted_proxies is a list, such as [{self.trusted_proxies!r}]")
+        self.trusted_proxies = [parse_proxy(str(one)) for one in self.trusted_proxies]
+        if self.proxy_headers not in PROXY_HEADERS:
+            raise ValueError(
+                f"proxy_headers is {listed(PROXY_HEADERS, 'or')}, not {quoted(self.proxy_headers)}"
+            )
+        if self.proxy_protocol and not self.trusted_proxies:
+            raise ValueError("proxy_protocol needs trusted_proxies that speak it")
 
 
 class Server:
@@ -52,7 +81,13 @@ class Server:
 
     def __init__(self, app: App, service: Service) -> None:
         self.service = service
-        self.state = ServerState(name=service.id)
+        self.state = ServerState(
+            name=service.id,
+            proxy_headers=ProxyHeaders(
+                TrustedPeers(service.trusted_proxies), service.proxy_headers
+            ),
+            proxy_protocol=service.proxy_protocol,
+        )
         self._dispatcher = Dispatcher(service.routers)
         self._context = app.context()
         self._servers: Sequence[asyncio.Server] = ()

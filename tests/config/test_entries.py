@@ -62,6 +62,7 @@ def test_defaults():
     assert service.timeouts == Timeouts(header=10, read=30, idle=75, shutdown=10)
     assert service.limits == Limits(header_bytes=16384, headers=100, body=1048576, connections=0)
     assert (service.tls, service.trusted_proxies) == (None, [])
+    assert (service.proxy_headers, service.proxy_protocol) == ("x-forwarded", False)
     router = one("http.router")
     assert router == HTTPRouter(
         name="it",
@@ -99,12 +100,16 @@ def test_service():
         "addr: '[::1]:0'",
         "timeouts: {header: 500ms, read: 0, idle: 1m30s, shutdown: '1.5h'}",
         "limits: {header_bytes: 1KB, headers: '7', body: 0, connections: 9}",
-        "trusted_proxies: [10.0.0.0/8, '::1']",
+        "trusted_proxies: [10.0.0.0/8, '::1', unix, 'unix:']",
+        "proxy_headers: forwarded",
+        "proxy_protocol: true",
     )
     assert service.addr == Address("::1", 0)
     assert service.timeouts == Timeouts(header=0.5, read=0, idle=90, shutdown=5400)
     assert service.limits == Limits(header_bytes=1000, headers=7, body=0, connections=9)
-    assert service.trusted_proxies == [ip_network("10.0.0.0/8"), ip_network("::1/128")]
+    networks = [ip_network("10.0.0.0/8"), ip_network("::1/128")]
+    assert service.trusted_proxies == [*networks, "unix", "unix"]
+    assert (service.proxy_headers, service.proxy_protocol) == ("forwarded", True)
 
 
 @pytest.mark.parametrize(

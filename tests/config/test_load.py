@@ -195,8 +195,8 @@ values = st.one_of(
     st.text(max_size=8),
 )
 FIELDS = (
-    "name kind meta addr timeouts limits tls trusted_proxies prefix options func source method"
-    " path directory index process host input lifecycle middleware zzz"
+    "name kind meta addr timeouts limits tls trusted_proxies proxy_headers proxy_protocol prefix"
+    " options func source method path directory index process host input lifecycle middleware zzz"
 )
 fields = st.sampled_from(FIELDS.split())
 

@@ -43,7 +43,14 @@ from wsrelay.config.entries import (
 from wsrelay.config.load import Config, load_file, load_text
 from wsrelay.config.problems import Place, Problem
 from wsrelay.config.references import Reference
-from wsrelay.config.values import Address, ImportPath, parse_address, parse_import_path
+from wsrelay.config.values import (
+    Address,
+    ImportPath,
+    Proxy,
+    parse_address,
+    parse_import_path,
+    parse_proxy,
+)
 from wsrelay.errors import ConfigError
 
 __all__ = [
@@ -66,6 +73,7 @@ __all__ = [
     "ProcessHost",
     "ProcessPython",
     "ProcessService",
+    "Proxy",
     "Reference",
     "Restart",
     "Timeouts",
@@ -76,6 +84,7 @@ __all__ = [
     "parse_address",
     "parse_duration",
     "parse_import_path",
+    "parse_proxy",
     "parse_size",
     "seconds",
 ]

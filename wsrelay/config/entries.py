@@ -15,7 +15,7 @@ from wsrelay.config.fields import Reading, group, list_of, setting, simple, text
 from wsrelay.config.nodes import Marks, Node, plain
 from wsrelay.config.problems import Place, Problem
 from wsrelay.config.references import Reference, entry_of, entry_or_import, the_only
-from wsrelay.config.values import Address, ImportPath, Network
+from wsrelay.config.values import Address, ImportPath, Proxy
 
 __all__ = [
     "KINDS",
@@ -165,7 +165,10 @@ class HTTPService(Entry):
         addr: Where it listens.
         timeouts, limits: See the classes.
         tls: None: plain HTTP.
-        trusted_proxies: Subnets of the proxies whose forwarding headers count.
+        trusted_proxies: Subnets of the proxies whose forwarding headers count; `unix`: every peer
+            on a Unix socket.
+        proxy_headers: Which headers they write: `x-forwarded` or `forwarded`.
+        proxy_protocol: Whether they begin each connection with a PROXY header.
     """
 
     kind: ClassVar[str] = "http.service"
@@ -176,10 +179,15 @@ class HTTPService(Entry):
     timeouts: Timeouts = field(default_factory=Timeouts, metadata=setting(group(Timeouts)))
     limits: Limits = field(default_factory=Limits, metadata=setting(group(Limits)))
     tls: TLS | None = field(default=None, metadata=setting(group(TLS)))
-    trusted_proxies: list[Network] = field(
+    trusted_proxies: list[Proxy] = field(
         default_factory=list,
-        metadata=setting(list_of(simple(values.network), example='["10.0.0.0/8"]')),
+        metadata=setting(list_of(simple(values.proxy), example='["10.0.0.0/8"]')),
     )
+    proxy_headers: str = field(
+        default="x-forwarded",
+        metadata=setting(simple(values.choice, choices=("x-forwarded", "forwarded"))),
+    )
+    proxy_protocol: bool = field(default=False, metadata=setting(_boolean))
 
 
 @dataclass(kw_only=True)

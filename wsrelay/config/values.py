@@ -8,14 +8,25 @@ that one that comes from the environment, or stands in quotes, is as good as a p
 import ipaddress
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from wsrelay._text import listed, quoted
 from wsrelay.config.durations import parse_duration, parse_size
 from wsrelay.config.nodes import Node, Scalar, describe
 
-__all__ = ["Address", "ImportPath", "Network", "parse_address", "parse_import_path"]
+__all__ = [
+    "Address",
+    "ImportPath",
+    "Network",
+    "Proxy",
+    "parse_address",
+    "parse_import_path",
+    "parse_proxy",
+]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Proxy = Network | Literal["unix"]
+"""Where proxies are: a subnet, or `unix`, behind a Unix socket."""
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _WHOLE = re.compile(r"[0-9]{1,18}")
@@ -85,6 +96,27 @@ def parse_import_path(text: str) -> ImportPath:
             f'{quoted(text)} is not an import path; write it as "package.module:attribute"'
         )
     return ImportPath(module, attribute)
+
+
+def parse_proxy(text: str) -> Proxy:
+    """Where proxies are: an IP address or subnet, or `unix` (also `unix:`, as nginx writes it).
+
+    Raises:
+        ValueError: none of these.
+    """
+    if text in ("unix", "unix:"):
+        return "unix"
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        pass
+    try:
+        wide = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(
+            f'{quoted(text)} is not an IP address or subnet, such as "10.0.0.0/8"'
+        ) from None
+    raise ValueError(f"{quoted(text)} has bits beyond its subnet; write {quoted(str(wide))}")
 
 
 def text(node: Node) -> str:
@@ -165,20 +197,9 @@ def address(node: Node) -> Address:
     return parse_address(scalar(node, "an address"))
 
 
-def network(node: Node) -> Network:
-    """An IP address or subnet."""
-    value = scalar(node, "an IP address or subnet")
-    try:
-        return ipaddress.ip_network(value)
-    except ValueError:
-        pass
-    try:
-        wide = ipaddress.ip_network(value, strict=False)
-    except ValueError:
-        raise ValueError(
-            f'{quoted(value)} is not an IP address or subnet, such as "10.0.0.0/8"'
-        ) from None
-    raise ValueError(f"{quoted(value)} has bits beyond its subnet; write {quoted(str(wide))}")
+def proxy(node: Node) -> Proxy:
+    """An IP address or subnet, or `unix`."""
+    return parse_proxy(scalar(node, "an IP address or subnet"))
 
 
 def method(node: Node) -> str:

@@ -66,7 +66,10 @@ def client_of(transport: asyncio.BaseTransport) -> Client | None:
     """Address and port of the peer; None on a Unix socket."""
     peer = transport.get_extra_info("peername")
     # Of IPv6 it has four parts; of a Unix socket it is a text, or nothing.
-    return (peer[0], peer[1]) if isinstance(peer, tuple) else None
+    if not isinstance(peer, tuple):
+        return None
+    # A socket for both families writes IPv4 addresses so.
+    return peer[0].removeprefix("::ffff:") if "." in peer[0] else peer[0], peer[1]
 
 
 def abandon(upgrade: Upgrade) -> None:

@@ -11,15 +11,18 @@ from collections.abc import Awaitable, Callable
 from typing import cast
 
 from wsrelay.errors import HTTPError
+from wsrelay.log import escape
 
 from .body import ChunkedReader, LengthReader, RequestBody
 from .chain import failure_response
-from .exchange import Exchange, abandon, client_of, start_task
+from .exchange import Exchange, abandon, start_task
 from .head import Head, HeadReader
 from .limits import Limits, Timeouts
 from .link import Link, Phase
 from .logs import logger
-from .request import Client, Request
+from .peer import Peer
+from .proxy_protocol import ProxyHeaderError, take_proxy_header
+from .request import Request
 from .response import Response, error_response
 from .server import ServerState
 from .upgrade import Upgrade
@@ -46,7 +49,7 @@ class HTTPProtocol(Link):
 
     __slots__ = (
         "_advance_due",
-        "_client",
+        "_awaits_proxy_header",
         "_context",
         "_dispatch_sync",
         "_exchange",
@@ -55,9 +58,11 @@ class HTTPProtocol(Link):
         "_heads",
         "_limits",
         "_loop",
+        "_peer",
     )
 
     _loop: asyncio.AbstractEventLoop
+    _peer: Peer
 
     def __init__(
         self,
@@ -74,7 +79,7 @@ class HTTPProtocol(Link):
         )
         self._limits = limits if limits is not None else Limits()
         self._context = context
-        self._client: Client | None = None
+        self._awaits_proxy_header = False
         self._heads = HeadReader(self._limits)
         self._head_begun = True
         self._exchange: Exchange | None = None
@@ -86,7 +91,8 @@ class HTTPProtocol(Link):
         """Begin; the head of the first request is due from now on."""
         self._transport = cast(asyncio.Transport, transport)
         self._loop = asyncio.get_running_loop()
-        self._client = client_of(transport)
+        self._peer = Peer(transport, self._server)
+        self._awaits_proxy_header = self._server.proxy_protocol and self._peer.is_trusted
         self._server.opened(self)
         self.deadline = self._server.clock() + self._timeouts.header
         limit = self._limits.connections
@@ -166,7 +172,27 @@ class HTTPProtocol(Link):
                 return True
         return False
 
+    def _read_proxy_header(self) -> bool:
+        """Read what a trusted proxy sends before all else; False while it is incomplete."""
+        try:
+            header = take_proxy_header(self._buffer)
+        except ProxyHeaderError as error:
+            address = escape(self._peer.address or "?")
+            self._server.warnings.warning(
+                logger, "%s: connection of %s closed: %s", self._server.name, address, error
+            )
+            self._close()
+            return False
+        if header is None:
+            self._await_head()
+            return False
+        self._peer.stands_for(header)
+        self._awaits_proxy_header = False
+        return True
+
     def _read_head(self) -> bool:
+        if self._awaits_proxy_header and not self._read_proxy_header():
+            return False
         try:
             head = self._heads.take(self._buffer)
             if head is None:
@@ -213,7 +239,7 @@ class HTTPProtocol(Link):
             self._cut_short(HTTPError(408))
             if self._exchange.responded:
                 self._linger()
-        elif self._buffer:
+        elif self._buffer and not self._awaits_proxy_header:
             self._refuse(HTTPError(408))
         else:
             self._close()
@@ -230,11 +256,10 @@ class HTTPProtocol(Link):
             head.target,
             head.headers,
             body=b"" if body is None else body,
-            scheme=self._server.scheme,
             http_version=head.http_version,
-            client=self._client,
             server=self._server,
         )
+        self._peer.introduce(request)
         exchange = self._exchange = Exchange(head, request, body)
         if body is not None:
             body.feed(self._buffer)

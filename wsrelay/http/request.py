@@ -32,11 +32,13 @@ class Request:
         body: the bytes, or the store that fills as they arrive.
         scheme: `http` or `https`.
         http_version: `1.0` or `1.1`.
-        client: `(host, port)` of the peer; None on a Unix socket.
+        client: `(host, port)` of the client; None on a Unix socket.
+        peer: address of the other side of the connection, a proxy's where there is one; `unix` on
+            a Unix socket; by default that of `client`.
         server: the server's state (`draining`); None outside a server.
 
     Attributes:
-        method, headers, scheme, http_version, server: as above.
+        method, headers, scheme, http_version, peer, server: as above.
         client: as above; a middleware that knows better may set it.
         path_params: what the route's template matched, decoded; `params` is an alias.
         actor: who is asking, set by a middleware; None until then.
@@ -57,6 +59,7 @@ class Request:
         "http_version",
         "method",
         "path_params",
+        "peer",
         "route",
         "scheme",
         "server",
@@ -72,6 +75,7 @@ class Request:
         scheme: str = "http",
         http_version: str = "1.1",
         client: Client | None = None,
+        peer: str | None = None,
         server: "ServerState | None" = None,
     ) -> None:
         self.method = method
@@ -81,6 +85,7 @@ class Request:
         self.scheme = scheme
         self.http_version = http_version
         self.client = client
+        self.peer = client[0] if peer is None and client is not None else peer
         self.server = server
         self.path_params: dict[str, str] = {}
         self.actor: Any = None

@@ -6,6 +6,11 @@ from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any, Protocol
 
+from wsrelay.log import Limited
+
+from .addresses import TrustedPeers
+from .forwarded import ProxyHeaders
+
 __all__ = ["ServerState", "TrackedConnection"]
 
 SWEEP_INTERVAL = 1.0
@@ -35,6 +40,8 @@ class ServerState:
     Args:
         name: registry id of the service, which the PIDs of its connections begin with.
         scheme: `http` or `https`, as clients address the server.
+        proxy_headers: which peers are proxies, and which of their headers count; None: none.
+        proxy_protocol: whether those peers begin each connection with a PROXY header.
         clock: seconds that only grow; a test brings its own and calls `sweep`.
         wall_clock: seconds since 1970, for `Date`.
         server_header: the value of `Server`; None leaves it out.
@@ -42,6 +49,7 @@ class ServerState:
     Attributes:
         connections: the connections that speak HTTP; one that was upgraded is no longer here.
         tasks: the tasks of handlers, those of clients that are gone too.
+        warnings: bounds what clients can make the server log.
         draining: set by `drain`; every response ends its connection then. The relay looks here
             (`request.server.draining`) and refuses new handshakes.
         requests, upgrades, accepted: counts since the start.
@@ -54,12 +62,17 @@ class ServerState:
         *,
         name: str = "gateway",
         scheme: str = "http",
+        proxy_headers: ProxyHeaders | None = None,
+        proxy_protocol: bool = False,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         server_header: str | None = None,
     ) -> None:
         self.name = name
         self.scheme = scheme
+        self.proxy_headers = proxy_headers or ProxyHeaders(TrustedPeers())
+        self.proxy_protocol = proxy_protocol
+        self.warnings = Limited()
         self.clock = clock
         self.connections: set[TrackedConnection] = set()
         self.tasks: set[asyncio.Task[Any]] = set()

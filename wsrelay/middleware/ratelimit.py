@@ -13,13 +13,13 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from ipaddress import AddressValueError, IPv6Address
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from wsrelay._text import did_you_mean, quoted
 from wsrelay.config import format_duration
 from wsrelay.errors import HTTPError
+from wsrelay.http.addresses import subscriber_of
 from wsrelay.http.chain import Handler, SyncHandler
 from wsrelay.http.headers import is_token
 from wsrelay.http.request import Request
@@ -44,22 +44,8 @@ _LOOKED_AT = 8
 
 
 def address_key(request: Request) -> Key:
-    """The client's address; all clients of a Unix socket, which has none, share one key.
-
-    Of IPv6 it is the /64, for that is what one customer gets, who could use an address for each
-    request; within the link (fe80::/10) it is the address. An IPv4 address that a socket for both
-    shows as IPv6 is itself.
-    """
-    host = "" if request.client is None else request.client[0]
-    if ":" not in host:
-        return host
-    try:
-        address = IPv6Address(host)
-    except AddressValueError:
-        return host
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return host if address.is_link_local else f"{int(address) >> 64:x}::/64"
+    """The client's address, see `subscriber_of`; all clients of a Unix socket share one key."""
+    return "" if request.client is None else subscriber_of(request.client[0])
 
 
 def _digest(text: str | None) -> Key | None:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from wsrelay._text import did_you_mean, quoted
-from wsrelay.middleware import compress, cors, ratelimit
+from wsrelay.middleware import compress, cors, ratelimit, real_ip
 from wsrelay.middleware.options import Option, OptionError
+from wsrelay.middleware.real_ip import RealIP
 from wsrelay.relay import OPTIONS, PREFIXES, Relay
 from wsrelay.spawned import SpawnScope
 
@@ -31,6 +32,7 @@ MIDDLEWARE = {
     "cors": Kind(cors.Cors, cors.OPTIONS, cors.PREFIXES),
     "ratelimit": Kind(ratelimit.RateLimit, ratelimit.OPTIONS, ratelimit.PREFIXES),
     "compress": Kind(compress.Compress, compress.OPTIONS, compress.PREFIXES),
+    "real_ip": Kind(RealIP, real_ip.OPTIONS, real_ip.PREFIXES),
 }
 
 
