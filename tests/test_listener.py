@@ -248,13 +248,13 @@ def test_a_unix_socket_keeps_its_file(run_everywhere, tmp_path):
 def test_all_its_sockets_pause_and_go_on(run_everywhere):
     async def main():
         async with site(1, ":0") as server:
-            first = await Client.open(server.port)
-            await first.ask()
-            others = []
-            for sock in server.sockets:
+            async def open_at(sock):
                 host = "::1" if sock.family == socket.AF_INET6 else "127.0.0.1"
-                port = sock.getsockname()[1]
-                others.append(Client(*await asyncio.open_connection(host, port)))
+                return Client(*await asyncio.open_connection(host, sock.getsockname()[1]))
+
+            first = await open_at(server.sockets[0])
+            await first.ask()
+            others = [await open_at(sock) for sock in server.sockets]
             await until(lambda: not server._listener.accepting)
             await first.ask()
             assert server.state.accepted == 1
