@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
+import sys
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,15 @@ from wsrelay.http.limits import Limits, Timeouts
 from wsrelay.http.protocol import HTTPProtocol
 from wsrelay.http.router import Dispatcher, Router
 from wsrelay.http.server import ServerState
+from wsrelay.listener import RESERVE, Listener, descriptors_run_out
 
 if TYPE_CHECKING:
     from wsrelay.app import App
 
 __all__ = ["Server", "Service"]
+
+# From 3.13 on the loop would remove the file of a Unix socket, whose removal is done here.
+_KEEP_FILE: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 
 @dataclass
@@ -88,9 +93,10 @@ class Server:
             ),
             proxy_protocol=service.proxy_protocol,
         )
+        self.state.upgraded_connections = lambda: app.server_host(service.id).count
         self._dispatcher = Dispatcher(service.routers)
         self._context = app.context()
-        self._servers: Sequence[asyncio.Server] = ()
+        self._listener: Listener | None = None
         self._address: Address | None = None
 
     def protocol(self) -> HTTPProtocol:
@@ -105,27 +111,51 @@ class Server:
 
     async def listen(self, address: Address) -> None:
         """Open the listener; raises OSError with the address in its text."""
-        loop = asyncio.get_running_loop()
         try:
-            if address.path is not None:
-                _remove_stale_socket(address.path)
-                server: Any = await loop.create_unix_server(self.protocol, address.path)
-            else:
-                server = await loop.create_server(
-                    self.protocol, address.host, address.port or 0, backlog=1024
-                )
+            self._listener = Listener(
+                self.service.id, await self._bound(address), self.protocol, self._why_full
+            )
         except OSError as error:
             # asyncio's own text names the address too; a failed look-up of a host has no errno
             known = error.errno or 0
             reason = os.strerror(known) if known > 0 else error.strerror
             raise OSError(error.errno, f"cannot listen on {address}: {reason}") from None
-        self._servers = [server]
         self._address = address
+
+    async def _bound(self, address: Address) -> list[socket.socket]:
+        """Sockets for an address, several where its host has several; the loop looks it up."""
+        loop = asyncio.get_running_loop()
+        if address.path is not None:
+            _remove_stale_socket(address.path)
+            server: Any = await loop.create_unix_server(
+                self.protocol, address.path, start_serving=False, **_KEEP_FILE
+            )
+        else:
+            server = await loop.create_server(
+                self.protocol, address.host, address.port or 0, start_serving=False
+            )
+        try:
+            return [sock.dup() for sock in server.sockets]
+        finally:
+            server.close()
+
+    def _why_full(self) -> str | None:
+        """Why there is no room for another connection; None: there is."""
+        limit, listener = self.service.limits.connections, self._listener
+        assert listener is not None
+        if limit:
+            connected: Collection[object] = self.state.connections
+            connecting = sum(one not in connected for one in listener.connecting)
+            if self.state.open_connections + connecting >= limit:
+                return f"limits.connections is {limit}"
+        if descriptors_run_out(listener.sockets[0]):
+            return f"all descriptors but {RESERVE} are in use (RLIMIT_NOFILE, `ulimit -n`)"
+        return None
 
     @property
     def sockets(self) -> list[socket.socket]:
         """The listening sockets."""
-        return [sock for server in self._servers for sock in server.sockets]
+        return self._listener.sockets if self._listener is not None else []
 
     @property
     def port(self) -> int:
@@ -146,8 +176,8 @@ class Server:
     def close_listeners(self) -> None:
         """Accept nothing more, and answer the handshakes that still come with 503."""
         self.state.drain()
-        for server in self._servers:
-            server.close()
+        if self._listener is not None:
+            self._listener.close()
         if self._address is not None and self._address.path is not None:
             _remove_stale_socket(self._address.path)
 
