@@ -23,7 +23,7 @@ CORE = {
     "connection": "_deadlines _outbox _gate _payload _ending _sending _receiving _connection",
 }
 THIN = {
-    "errors": "_text errors log",
+    "errors": "_text errors log log_format",
     "config": (
         "config.problems config.durations config.environment config.nodes config.values "
         "config.fields config.references config.entries config.yaml config.load config"
@@ -32,8 +32,8 @@ THIN = {
     "http": (
         "http.logs http.limits http.authority http.headers http.head http.body http.request "
         "http.response http.chain http.routes http.router http.origin http.extensions "
-        "http.handshake http.upgrade http.exchange http.server http.link http.writer "
-        "http.protocol http"
+        "http.handshake http.upgrade http.access http.exchange http.server http.link "
+        "http.writer http.protocol http"
     ),
     "middleware, relay": (
         "middleware middleware.options relay_command relay_connection spawned relay "

@@ -6,7 +6,6 @@ Exit status: 0 all is well, 1 it could not listen, 2 a mistake in the call or in
 from __future__ import annotations
 
 import errno
-import logging
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -17,12 +16,12 @@ import click
 from wsrelay import App, ConfigError, __version__
 from wsrelay._text import listed
 from wsrelay.config import Config, load_file
+from wsrelay.log_format import FORMATS, configure
 
 __all__ = ["main"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 LEVELS = ("debug", "info", "warning", "error")
 MENDS = {
     errno.EADDRINUSE: "stop the program that has it, or take another port (--port)",
@@ -47,6 +46,18 @@ def _listening(command: F) -> F:
     """The options of every command that listens."""
     for option in (
         click.option(
+            "--access-log/--no-access-log",
+            default=True,
+            help="Whether each HTTP request is logged (level info).  [default: yes]",
+        ),
+        click.option(
+            "--log-format",
+            type=click.Choice(list(FORMATS)),
+            default="text",
+            show_default=True,
+            help="Form of the log: for people, or one JSON object in each line.",
+        ),
+        click.option(
             "--log-level",
             type=click.Choice(LEVELS, case_sensitive=False),
             default="info",
@@ -65,7 +76,7 @@ def _listening(command: F) -> F:
 @main.command()
 @click.argument("file", type=click.Path())
 @_listening
-def run(file: str, host: str | None, port: int | None, log_level: str) -> None:
+def run(file: str, host: str | None, port: int | None, **log: Any) -> None:
     """Serve the app that FILE describes.
 
     \b
@@ -76,14 +87,15 @@ def run(file: str, host: str | None, port: int | None, log_level: str) -> None:
     Examples:
       wsrelay run app.yaml
       wsrelay run app.yaml --host 0.0.0.0 --port 80
+      wsrelay run app.yaml --log-format json 2> log.jsonl
       LOG=x wsrelay run app.yaml         ${env:LOG} in the file is "x"
     """
-    _serve(_load(file)[1], host, port, log_level)
+    _serve(_load(file)[1], host, port, **log)
 
 
 @main.command()
 @_listening
-def demo(host: str | None, port: int | None, log_level: str) -> None:
+def demo(host: str | None, port: int | None, **log: Any) -> None:
     """Serve a chat with rooms, at http://127.0.0.1:8080.
 
     Open it in two windows. Its source is in the folder wsrelay/demo, and is there to be copied.
@@ -94,7 +106,7 @@ def demo(host: str | None, port: int | None, log_level: str) -> None:
       wsrelay demo --port 0              any free port; the log names it
     """
     file = str(Path(__file__).with_name("demo") / "app.yaml")
-    _serve(_load(file)[1], host, port, log_level)
+    _serve(_load(file)[1], host, port, **log)
 
 
 @main.command()
@@ -130,8 +142,16 @@ def _counts(config: Config) -> str:
     return listed(f"{count} {kind}" for kind, count in counts.items()) if counts else "no entries"
 
 
-def _serve(app: App, host: str | None, port: int | None, log_level: str) -> None:
-    logging.basicConfig(level=log_level.upper(), format=LOG_FORMAT)
+def _serve(
+    app: App,
+    host: str | None,
+    port: int | None,
+    *,
+    log_level: str,
+    log_format: str,
+    access_log: bool,
+) -> None:
+    configure(log_level, log_format, access_log)
     try:
         app.addresses(port=port, host=host)
     except ValueError as error:
