@@ -137,7 +137,7 @@ class _Building:
         try:
             self._routes[router.add(entry.method, entry.path, function)] = entry
         except RouteConflict as error:
-            self._conflict(entry, str(error))
+            self._conflict(entry, error)
         except ValueError as error:
             self._problem(entry, str(error), "path", value=True)
 
@@ -153,24 +153,20 @@ class _Building:
             try:
                 Dispatcher(service.routers)
             except RouteConflict as error:
-                self._take_out(service, str(error))
+                self._take_out(service, error)
             else:
                 return
 
-    def _take_out(self, service: Service, conflict: str) -> None:
-        # The error has no more than its text, which begins with the route.
-        for router in reversed(service.routers):
-            for route in router.routes:
-                if conflict.startswith(f"{route} "):
-                    router.routes.remove(route)
-                    self._conflict(self._routes.pop(route), conflict)
-                    return
-        raise AssertionError(f"no route of this conflict: {conflict}")
+    def _take_out(self, service: Service, conflict: RouteConflict) -> None:
+        route = conflict.route
+        next(one for one in service.routers if route in one.routes).routes.remove(route)
+        self._conflict(self._routes.pop(route), conflict)
 
-    def _conflict(self, entry: HTTPEndpoint, message: str) -> None:
-        others = [other for route, other in self._routes.items() if message.endswith(f" {route}")]
-        if others and others[0].marks is not None:
-            message = f"{message}, {others[0].where} at {others[0].place()}"
+    def _conflict(self, entry: HTTPEndpoint, conflict: RouteConflict) -> None:
+        message = str(conflict)
+        other = None if conflict.other is None else self._routes.get(conflict.other)
+        if other is not None and other.marks is not None:
+            message = f"{message}, {other.where} at {other.place()}"
         self._problem(entry, message, "path", value=True)
 
     # -- functions and processes -------------------------------------------------------------------

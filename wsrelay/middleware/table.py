@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wsrelay._text import did_you_mean, quoted
+from wsrelay._text import did_you_mean, nearest, quoted
 from wsrelay.middleware.options import Option, OptionError
 from wsrelay.relay import OPTIONS, PREFIXES, Relay
 from wsrelay.spawned import SpawnScope
@@ -76,11 +76,13 @@ class _Half:
         self.options_key = options_key
         self.options = options
         self.layers = layers
-        self.kinds = {
-            name: MIDDLEWARE[name]
+        # A misspelt name counts as the one that was meant: its options are checked, not disowned.
+        meant = [
+            name if name in MIDDLEWARE else nearest(name, MIDDLEWARE)
             for name in layers
-            if isinstance(name, str) and name in MIDDLEWARE
-        }
+            if isinstance(name, str)
+        ]
+        self.kinds = {name: MIDDLEWARE[name] for name in meant if name is not None}
         self.built: list[Any] = []
         self.problems: Problems = {}
 
@@ -100,13 +102,14 @@ class _Half:
                 self.problems[self.options_key, option] = self._unclaimed(option, other)
 
     def _make(self, at: int, name: str) -> None:
-        kind = self.kinds.get(name)
-        if kind is None:
-            hint = did_you_mean(name, MIDDLEWARE)
+        meant = name if name in MIDDLEWARE else nearest(name, MIDDLEWARE)
+        if meant != name:
+            hint = f", did you mean {quoted(meant)}?" if meant is not None else ""
             self.problems[self.key, at] = f"unknown middleware {quoted(name)}{hint}"
+        if meant is None:
             return
         try:
-            self.built.append(kind.make(self.options))
+            self.built.append(MIDDLEWARE[meant].make(self.options))
         except OptionError as error:
             for option, text in error.problems:
                 self.problems[self.options_key, option] = text
