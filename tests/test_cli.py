@@ -419,16 +419,61 @@ entries:
 """
 
 
+BROKEN_LIST = [
+    (4, 21, 'entry "a"', 'kind: there is no kind "http.rooter", did you mean "http.router"?'),
+    (5, 45, 'process.python "b"', 'source: module "h" has no "ecko", did you mean "echo"?'),
+]
+
+
 @pytest.mark.parametrize("command", ["run", "check"])
 def test_a_broken_file_gives_the_list(folder, command):
+    """Of all that is wrong: in the file itself, and in what it names."""
     (folder / "app.yaml").write_text(BROKEN)
     done = finish(command, "app.yaml", cwd=folder)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        'app.yaml:4:21: entry "a": kind: there is no kind "http.rooter", '
-        'did you mean "http.router"?\n'
-        "1 problem in app.yaml; nothing was started\n"
+        "".join(
+            f"app.yaml:{line}:{column}: {entry}: {text}\n"
+            for line, column, entry, text in BROKEN_LIST
+        )
+        + "2 problems in app.yaml; nothing was started\n"
     )
+
+
+def test_check_as_json(folder):
+    (folder / "app.yaml").write_text(BROKEN)
+    done = finish("check", "app.yaml", "--format", "json", cwd=folder)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert json.loads(done.stdout) == [
+        {
+            "file": "app.yaml",
+            "line": line,
+            "column": column,
+            "severity": "error",
+            "entry": entry,
+            "message": text,
+        }
+        for line, column, entry, text in BROKEN_LIST
+    ]
+
+
+def test_check_as_json_of_what_is_no_file(tmp_path):
+    done = finish("check", "no.yaml", "--format", "json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "")
+    (problem,) = json.loads(done.stdout)
+    assert problem == {
+        "file": "no.yaml",
+        "line": None,
+        "column": None,
+        "severity": "error",
+        "entry": None,
+        "message": "can't be read: No such file or directory",
+    }
+
+
+def test_check_as_json_of_what_is_right(folder):
+    done = finish("check", "app.yaml", "--format", "json", cwd=folder)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
 
 
 @pytest.mark.parametrize("command", ["run", "check"])

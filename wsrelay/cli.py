@@ -1,4 +1,4 @@
-"""The command line: `wsrelay run`, `check` and `demo`.
+"""The command line: `wsrelay run`, `check`, `routes`, `schema` and `demo`.
 
 Exit status: 0 all is well, 1 it could not listen, 2 a mistake in the call or in the file.
 """
@@ -6,6 +6,7 @@ Exit status: 0 all is well, 1 it could not listen, 2 a mistake in the call or in
 from __future__ import annotations
 
 import errno
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ import click
 
 from wsrelay import App, ConfigError, __version__
 from wsrelay._text import listed
-from wsrelay.config import Config, load_file
+from wsrelay.config import Config, Problem, read_file
 from wsrelay.log_format import FORMATS, configure
 
 __all__ = ["main"]
@@ -73,6 +74,19 @@ def _listening(command: F) -> F:
     return command
 
 
+def _as_text_or_json(command: F) -> F:
+    """The option of every command that tells something."""
+    option = click.option(
+        "--format",
+        "form",
+        type=click.Choice(("text", "json")),
+        default="text",
+        show_default=True,
+        help="For people, or for programs.",
+    )
+    return option(command)
+
+
 @main.command()
 @click.argument("file", type=click.Path())
 @_listening
@@ -111,16 +125,32 @@ def demo(host: str | None, port: int | None, **log: Any) -> None:
 
 @main.command()
 @click.argument("file", type=click.Path())
-def check(file: str) -> None:
+@_as_text_or_json
+def check(file: str, form: str) -> None:
     """Tell everything that is wrong with FILE, and start nothing.
 
-    It imports the functions that the file names. Exit status 2 if anything is wrong.
+    It imports the functions that the file names. Exit status 0 if all is right, 2 if anything is
+    wrong.
+
+    \b
+    --format json writes one JSON list to stdout, [] if all is right. Each problem is an object:
+      file      as FILE was written; null for what has no place in a file
+      line      from 1; null if the whole file is meant
+      column    in characters, from 1; null with line
+      severity  "error"; others may come
+      entry     the entry, as in: http.router "ws_router"; null outside of entries
+      message   what is wrong, and how to mend it
 
     \b
     Examples:
       wsrelay check app.yaml
+      wsrelay check app.yaml --format json
       wsrelay check app.yaml && wsrelay run app.yaml
     """
+    if form == "json":
+        problems = _problems(file)
+        _print_json([_as_object(problem) for problem in problems])
+        raise SystemExit(2 if problems else 0)
     config, _ = _load(file)
     click.echo(f"{file}: ok ({_counts(config)})")
 
@@ -128,13 +158,40 @@ def check(file: str) -> None:
 def _load(file: str) -> tuple[Config, App]:
     """The app of a file; all that is wrong with it goes to stderr, and the command ends."""
     try:
-        config = load_file(file)
-        return config, App.from_config(config)
+        return _read(file)
     except ConfigError as error:
         count = len(error.problems)
         click.echo(str(error), err=True)
         click.echo(f"{count} problem{'s' * (count > 1)} in {file}; nothing was started", err=True)
         raise SystemExit(2) from None
+
+
+def _problems(file: str) -> list[Problem]:
+    try:
+        _read(file)
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
+def _read(file: str) -> tuple[Config, App]:
+    config, problems = read_file(file)
+    return config, App.from_config(config, problems)
+
+
+def _as_object(problem: Problem) -> dict[str, Any]:
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "column": problem.column,
+        "severity": "error",
+        "entry": problem.where or None,
+        "message": problem.message,
+    }
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2))
 
 
 def _counts(config: Config) -> str:

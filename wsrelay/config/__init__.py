@@ -1,6 +1,6 @@
 """Configuration: a YAML file becomes typed entries, or one list of everything that is wrong.
 
-    load.py         the two doors, `load_file` and `load_text`; entries are found, then read
+    load.py         the doors, `load_file` and `load_text`; entries are found, then read
     yaml.py         text → tree; the only module that imports PyYAML, and only when a file is read
     environment.py  `${env:NAME|default}`
     nodes.py        the tree: values with the places of keys and values
@@ -40,7 +40,7 @@ from wsrelay.config.entries import (
     Restart,
     Timeouts,
 )
-from wsrelay.config.load import Config, load_file, load_text
+from wsrelay.config.load import Config, load_file, load_text, read_file
 from wsrelay.config.problems import Place, Problem
 from wsrelay.config.references import Reference
 from wsrelay.config.values import Address, ImportPath, parse_address, parse_import_path
@@ -77,5 +77,6 @@ __all__ = [
     "parse_duration",
     "parse_import_path",
     "parse_size",
+    "read_file",
     "seconds",
 ]
