@@ -25,8 +25,9 @@ CORE = {
 THIN = {
     "errors": "_text errors log log_format",
     "config": (
-        "config.problems config.durations config.environment config.nodes config.values "
-        "config.fields config.references config.entries config.yaml config.load config"
+        "config.problems config.durations config.environment config.nodes config.schema "
+        "config.values config.fields config.references config.entries config.yaml config.load "
+        "config"
     ),
     "process": "process_info process",
     "http": (
@@ -37,7 +38,7 @@ THIN = {
     ),
     "middleware, relay": (
         "middleware middleware.options relay_command relay_connection spawned relay "
-        "middleware.table"
+        "middleware.table schema"
     ),
     "app": "registry imports build lifecycle server app",
 }

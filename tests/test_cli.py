@@ -20,6 +20,7 @@ from websockets.sync.client import connect
 
 from wsrelay import App, __version__
 from wsrelay.cli import _told, main
+from wsrelay.schema import file_schema
 
 YAML = """\
 version: "1.0"
@@ -545,11 +546,17 @@ def test_check_of_an_empty_app(tmp_path):
     assert finish("check", "app.yaml", cwd=tmp_path).stdout == "app.yaml: ok (no entries)\n"
 
 
+def test_schema():
+    done = finish("schema")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == file_schema()
+
+
 def test_version():
     assert finish("--version").stdout == f"wsrelay {__version__}\n"
 
 
-@pytest.mark.parametrize("args", [[], ["run"], ["check"], ["demo"]])
+@pytest.mark.parametrize("args", [[], ["run"], ["check"], ["schema"], ["demo"]])
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_help_has_examples(args, option):
     result = CliRunner().invoke(main, [*args, option])

@@ -18,6 +18,7 @@ from wsrelay import App, ConfigError, __version__
 from wsrelay._text import listed
 from wsrelay.config import Config, Problem, read_file
 from wsrelay.log_format import FORMATS, configure
+from wsrelay.schema import file_schema
 
 __all__ = ["main"]
 
@@ -153,6 +154,20 @@ def check(file: str, form: str) -> None:
         raise SystemExit(2 if problems else 0)
     config, _ = _load(file)
     click.echo(f"{file}: ok ({_counts(config)})")
+
+
+@main.command()
+def schema() -> None:
+    """Write the JSON Schema of the file to stdout, for editors.
+
+    It knows all kinds, fields, defaults, middleware and options; see docs/editor.md.
+
+    \b
+    Examples:
+      wsrelay schema > wsrelay.schema.json
+      # yaml-language-server: $schema=wsrelay.schema.json      (first line of app.yaml)
+    """
+    _print_json(file_schema())
 
 
 def _load(file: str) -> tuple[Config, App]:

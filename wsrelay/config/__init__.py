@@ -7,6 +7,7 @@
     entries.py      the kinds of entries; each dataclass is the table it is read by
     fields.py       how any such table is read
     values.py       readers of single values: addresses, paths, names, numbers
+    schema.py       how values are written, for editors; `wsrelay schema` is in wsrelay/schema.py
     references.py   references between entries, and import paths
     durations.py    durations and sizes, for other rooms too
     errors.py       Problem (with its place) and ConfigError (all of them)

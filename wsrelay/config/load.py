@@ -18,7 +18,7 @@ from wsrelay.errors import ConfigError
 
 __all__ = ["Config", "load_file", "load_text", "read_file"]
 
-_VERSION = "1.0"
+VERSION = "1.0"
 _TOP = ("version", "namespace", "entries")
 _Kind = TypeVar("_Kind", bound=Entry)
 
@@ -35,7 +35,7 @@ class Config:
     """
 
     namespace: str
-    version: str = _VERSION
+    version: str = VERSION
     entries: list[Entry] = field(default_factory=list)
     folder: Path | None = None
 
@@ -161,7 +161,7 @@ def _config(root: Mapping, folder: Path | None, problems: list[Problem]) -> Conf
     reading = replace(top, namespace=namespace, known=_known(heads, namespace, top))
     entries = [entry for head in heads if (entry := _entry(head, reading)) is not None]
     _check_requires(entries, problems)
-    return Config(namespace, _VERSION, entries, folder)
+    return Config(namespace, VERSION, entries, folder)
 
 
 def _check_keys(root: Mapping, reading: Reading) -> None:
@@ -173,9 +173,9 @@ def _check_keys(root: Mapping, reading: Reading) -> None:
 
 def _version(node: Node) -> str:
     # Unquoted, 1.0 is a number; the text as written is what counts.
-    value = values.scalar(node, f"{quoted(_VERSION)}")
-    if value != _VERSION:
-        raise ValueError(f"must be {quoted(_VERSION)}, not {quoted(value)}")
+    value = values.scalar(node, f"{quoted(VERSION)}")
+    if value != VERSION:
+        raise ValueError(f"must be {quoted(VERSION)}, not {quoted(value)}")
     return value
 
 

@@ -10,8 +10,16 @@ import re
 from dataclasses import dataclass
 
 from wsrelay._text import listed, quoted
-from wsrelay.config.durations import parse_duration, parse_size
+from wsrelay.config.durations import (
+    DURATION,
+    SIZE,
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_size,
+)
 from wsrelay.config.nodes import Node, Scalar, describe
+from wsrelay.config.schema import written
 
 __all__ = ["Address", "ImportPath", "Network", "parse_address", "parse_import_path"]
 
@@ -23,6 +31,8 @@ _NUMBER = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?")
 _PORT = re.compile(r"[0-9]{1,5}")
 _HOST = re.compile(r"[A-Za-z0-9_.-]+")
 _METHOD = re.compile(r"[A-Z0-9!#$%&'*+.^_`|~-]+")
+_DOTTED = r"[^\s.:]+(\.[^\s.:]+)*"
+_ADDRESS = r"^(unix:/.*|[^\s/]*:[0-9]{1,5})$"
 _EXAMPLES = '"127.0.0.1:8080", ":8080", "[::1]:8080" or "unix:/path"'
 
 
@@ -87,6 +97,10 @@ def parse_import_path(text: str) -> ImportPath:
     return ImportPath(module, attribute)
 
 
+def _full(pattern: re.Pattern[str]) -> str:
+    return f"^({pattern.pattern})$"
+
+
 def text(node: Node) -> str:
     """A text; a number or a boolean is refused, for it is most likely a slip."""
     if isinstance(node, Scalar) and isinstance(node.value, str):
@@ -102,6 +116,7 @@ def scalar(node: Node, kind: str) -> str:
     raise ValueError(f"must be {kind}, not {describe(node)}")
 
 
+@written(lambda: {"type": "string", "pattern": _full(_NAME)})
 def name(node: Node) -> str:
     """The name of an entry or a namespace."""
     value = text(node)
@@ -110,6 +125,7 @@ def name(node: Node) -> str:
     return value
 
 
+@written(lambda: {"type": ["boolean", "string"], "pattern": "^(true|false)$"})
 def boolean(node: Node) -> bool:
     """`true` or `false`."""
     value = scalar(node, "true or false")
@@ -118,6 +134,7 @@ def boolean(node: Node) -> bool:
     return value == "true"
 
 
+@written(lambda least: {"type": ["integer", "string"], "minimum": least, "pattern": _full(_WHOLE)})
 def whole(node: Node, least: int) -> int:
     """A whole number, at least `least`."""
     value = scalar(node, "a whole number")
@@ -126,6 +143,14 @@ def whole(node: Node, least: int) -> int:
     return int(value)
 
 
+@written(
+    lambda least, most: {
+        "type": ["number", "string"],
+        "minimum": least,
+        "maximum": most,
+        "pattern": _full(_NUMBER),
+    }
+)
 def number(node: Node, least: float, most: float) -> float:
     """A decimal number in a range."""
     value = scalar(node, "a number")
@@ -134,6 +159,7 @@ def number(node: Node, least: float, most: float) -> float:
     return float(value)
 
 
+@written(lambda: DURATION, show=format_duration)
 def duration(node: Node) -> float:
     """A Go duration that is not negative, in seconds."""
     value = scalar(node, "a duration")
@@ -143,6 +169,7 @@ def duration(node: Node) -> float:
     return result
 
 
+@written(lambda least: {**SIZE, "minimum": least}, show=format_size)
 def size(node: Node, least: int) -> int:
     """A size in bytes, at least `least`."""
     value = scalar(node, "a size")
@@ -152,6 +179,7 @@ def size(node: Node, least: int) -> int:
     return result
 
 
+@written(lambda choices: {"enum": list(choices)})
 def choice(node: Node, choices: tuple[str, ...]) -> str:
     """One of a few words."""
     value = scalar(node, listed(choices, "or"))
@@ -160,11 +188,13 @@ def choice(node: Node, choices: tuple[str, ...]) -> str:
     return value
 
 
+@written(lambda: {"type": "string", "pattern": _ADDRESS}, show=str)
 def address(node: Node) -> Address:
     """An address to listen on; a bare port is not one."""
     return parse_address(scalar(node, "an address"))
 
 
+@written(lambda: {"type": "string"}, show=str)
 def network(node: Node) -> Network:
     """An IP address or subnet."""
     value = scalar(node, "an IP address or subnet")
@@ -181,6 +211,9 @@ def network(node: Node) -> Network:
     raise ValueError(f"{quoted(value)} has bits beyond its subnet; write {quoted(str(wide))}")
 
 
+@written(
+    lambda: {"type": "string", "pattern": _full(_METHOD), "examples": ["GET", "POST", "DELETE"]}
+)
 def method(node: Node) -> str:
     """An HTTP method in capitals."""
     value = text(node)
@@ -191,6 +224,7 @@ def method(node: Node) -> str:
     raise ValueError(f'{quoted(value)} is not one HTTP method, such as "GET"')
 
 
+@written(lambda: {"type": "string", "pattern": "^/"})
 def path(node: Node) -> str:
     """A path of a URL; its parameters are the router's to check."""
     value = text(node)
@@ -199,11 +233,13 @@ def path(node: Node) -> str:
     return value
 
 
+@written(lambda: {"type": "string", "pattern": "^(/|$)"})
 def prefix(node: Node) -> str:
     """A path, or nothing."""
     return "" if text(node) == "" else path(node)
 
 
+@written(lambda: {"type": "string", "pattern": r"^[^/\\]+$"})
 def file_name(node: Node) -> str:
     """The name of a file in a folder that is named elsewhere."""
     value = text(node)
@@ -212,6 +248,7 @@ def file_name(node: Node) -> str:
     return value
 
 
+@written(lambda: {"type": "string", "minLength": 1}, show=str)
 def non_empty(node: Node) -> str:
     """A text of at least one character, without NUL, so fit to name a file."""
     value = text(node)
@@ -220,6 +257,7 @@ def non_empty(node: Node) -> str:
     return value
 
 
+@written(lambda: {"type": "string", "pattern": rf"^{_DOTTED}:{_DOTTED}$"}, show=str)
 def import_path(node: Node) -> ImportPath:
     """`package.module:attribute`."""
     return parse_import_path(text(node))
