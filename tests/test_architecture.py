@@ -38,7 +38,7 @@ THIN = {
     ),
     "middleware, relay": (
         "middleware middleware.options relay_command relay_connection spawned relay "
-        "middleware.table schema"
+        "middleware.table schema listing"
     ),
     "app": "registry imports build lifecycle server app",
 }

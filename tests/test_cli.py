@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from wsrelay import App, __version__
-from wsrelay.cli import _told, main
+from wsrelay.cli import _table, _told, main
 from wsrelay.schema import file_schema
 
 YAML = """\
@@ -426,7 +426,7 @@ BROKEN_LIST = [
 ]
 
 
-@pytest.mark.parametrize("command", ["run", "check"])
+@pytest.mark.parametrize("command", ["run", "check", "routes"])
 def test_a_broken_file_gives_the_list(folder, command):
     """Of all that is wrong: in the file itself, and in what it names."""
     (folder / "app.yaml").write_text(BROKEN)
@@ -546,6 +546,46 @@ def test_check_of_an_empty_app(tmp_path):
     assert finish("check", "app.yaml", cwd=tmp_path).stdout == "app.yaml: ok (no entries)\n"
 
 
+ROUTES = """\
+METHOD  PATH        FUNCTION   ROUTER   MIDDLEWARE         SERVICE
+GET     /           h:hello    pages    -                  gateway (127.0.0.1:0)
+GET     /ws/{name}  h:connect  sockets  | websocket_relay  gateway (127.0.0.1:0)
+"""
+
+
+def test_routes(folder):
+    done = finish("routes", "app.yaml", cwd=folder)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", ROUTES)
+
+
+def test_routes_as_json(folder):
+    done = finish("routes", "app.yaml", "--format", "json", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert (len(found["routes"]), found["services"]) == (2, [])
+    assert found["routes"][1] == {
+        "kind": "http.endpoint",
+        "name": "connect",
+        "method": "GET",
+        "path": "/ws/{name}",
+        "function": "h:connect",
+        "router": "sockets",
+        "middleware": [],
+        "post_middleware": ["websocket_relay"],
+        "service": "gateway",
+        "address": "127.0.0.1:0",
+    }
+
+
+def test_routes_of_an_empty_app(tmp_path):
+    (tmp_path / "app.yaml").write_text('version: "1.0"\nnamespace: app\nentries: []\n')
+    assert finish("routes", "app.yaml", cwd=tmp_path).stdout == "no routes\n"
+
+
+def test_a_table_steers_no_terminal():
+    assert _table(("A", "B"), [("a\x1b[31m\n", "ü")]) == ("A            B\n" + r"a\x1b[31m\n  ü")
+
+
 def test_schema():
     done = finish("schema")
     assert (done.returncode, done.stderr) == (0, "")
@@ -556,7 +596,7 @@ def test_version():
     assert finish("--version").stdout == f"wsrelay {__version__}\n"
 
 
-@pytest.mark.parametrize("args", [[], ["run"], ["check"], ["schema"], ["demo"]])
+@pytest.mark.parametrize("args", [[], ["run"], ["check"], ["routes"], ["schema"], ["demo"]])
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_help_has_examples(args, option):
     result = CliRunner().invoke(main, [*args, option])

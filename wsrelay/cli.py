@@ -8,7 +8,8 @@ from __future__ import annotations
 import errno
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,8 @@ import click
 from wsrelay import App, ConfigError, __version__
 from wsrelay._text import listed
 from wsrelay.config import Config, Problem, read_file
+from wsrelay.listing import RouteLine, ServiceLine, route_lines, service_lines
+from wsrelay.log import printable
 from wsrelay.log_format import FORMATS, configure
 from wsrelay.schema import file_schema
 
@@ -40,7 +43,9 @@ def main() -> None:
     \b
     wsrelay demo               a chat, to try it out
     wsrelay check app.yaml     is the file right?
+    wsrelay routes app.yaml    what does it serve?
     wsrelay run app.yaml       serve it
+    wsrelay schema             the JSON Schema of such a file, for editors
     """
 
 
@@ -154,6 +159,62 @@ def check(file: str, form: str) -> None:
         raise SystemExit(2 if problems else 0)
     config, _ = _load(file)
     click.echo(f"{file}: ok ({_counts(config)})")
+
+
+@main.command()
+@click.argument("file", type=click.Path())
+@_as_text_or_json
+def routes(file: str, form: str) -> None:
+    """Tell what FILE serves: its routes, folders and services.
+
+    In the column MIDDLEWARE, what stands before the bar runs for every request under the prefix,
+    what stands behind it after the match; the first is outermost.
+
+    \b
+    --format json writes one object to stdout:
+      routes    a list of objects with kind, name, method, path, function, router, middleware,
+                post_middleware, service and address
+      services  a list of objects with kind, name, process, host, auto_start and requires
+
+    \b
+    Examples:
+      wsrelay routes app.yaml
+      wsrelay routes app.yaml --format json
+    """
+    config, _ = _load(file)
+    lines, services = route_lines(config), service_lines(config)
+    if form == "json":
+        _print_json({"routes": list(map(asdict, lines)), "services": list(map(asdict, services))})
+        return
+    click.echo(_table(_ROUTE_HEAD, map(_route_cells, lines)) if lines else "no routes")
+    if services:
+        click.echo("\n" + _table(_SERVICE_HEAD, map(_service_cells, services)))
+
+
+_ROUTE_HEAD = ("METHOD", "PATH", "FUNCTION", "ROUTER", "MIDDLEWARE", "SERVICE")
+_SERVICE_HEAD = ("SERVICE", "PROCESS", "HOST", "AUTO START", "REQUIRES")
+
+
+def _route_cells(line: RouteLine) -> tuple[str, ...]:
+    before, after = ", ".join(line.middleware), ", ".join(line.post_middleware)
+    chain = f"{before} | {after}".strip() if after else before
+    service = f"{line.service} ({line.address})"
+    return line.method, line.path, line.function, line.router or "-", chain or "-", service
+
+
+def _service_cells(line: ServiceLine) -> tuple[str, ...]:
+    starts = "yes" if line.auto_start else "no"
+    return line.name, line.process, line.host or "-", starts, ", ".join(line.requires) or "-"
+
+
+def _table(head: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> str:
+    """Columns as wide as their widest cell."""
+    rows = [head, *(tuple(map(printable, line)) for line in lines)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
 
 
 @main.command()

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from wsrelay.log import describe, escape
+from wsrelay.log import describe, printable
 
 __all__ = ["FORMATS", "JSONFormatter", "TextFormatter", "configure"]
 
@@ -34,7 +34,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as text, without the line end."""
-        return _INDENT.join(map(_printable, super().format(record).split("\n")))
+        return _INDENT.join(map(printable, super().format(record).split("\n")))
 
 
 class JSONFormatter(logging.Formatter):
@@ -93,12 +93,6 @@ def configure(level: str = "info", format: str = "text", access: bool = True) ->
 def _utc(moment: float) -> str:
     seconds, milliseconds = divmod(int(moment * 1000), 1000)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{milliseconds:03d}Z"
-
-
-def _printable(line: str) -> str:
-    if line.isprintable():
-        return line
-    return "".join(one if one.isprintable() or one == "\t" else escape(one) for one in line)
 
 
 def _json(fields: dict[str, Any]) -> str:
