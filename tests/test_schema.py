@@ -200,6 +200,10 @@ UNSEEN = {
     "endpoint: no router",
     "endpoint: func word",
     "endpoint: func kind",
+    "kinds: service host",
+    "kinds: service kind of process",
+    "kinds: service process word",
+    "kinds: static server",
     "others: host",
     "others: requires circle",
     "others: requires self",
@@ -214,6 +218,7 @@ UNSEEN = {
     "others: delays",
     "service: tls auth no ca",
     # Numbers inside of texts, and addresses.
+    "kinds: proxies port",
     "service: addr port big",
     "service: addr v6 bad",
     "service: addr v6 bare",

@@ -308,7 +308,8 @@ def _given_group(node: Node, known: list[str], reading: Reading) -> dict[str, No
 
 def _unknown(name: str, known: Iterable[str]) -> str:
     names = sorted({at.partition(".")[0] for at in known if at})
-    hint = did_you_mean(name, names) or f"; the fields are {listed(names)}"
+    others = f"the fields are {listed(names)}" if len(names) > 1 else f"the field is {names[0]}"
+    hint = did_you_mean(name, names) or f"; {others}"
     return f"unknown field {quoted(name)}{hint}"
 
 

@@ -26,8 +26,9 @@ __all__ = ["Address", "ImportPath", "Network", "parse_address", "parse_import_pa
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
-_WHOLE = re.compile(r"[0-9]{1,18}")
-_NUMBER = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?")
+_WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
+_NUMBER = re.compile(r"(0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?")
+_OCTAL = re.compile(r"0+[0-9]")
 _PORT = re.compile(r"[0-9]{1,5}")
 _HOST = re.compile(r"[A-Za-z0-9_.-]+")
 _METHOD = re.compile(r"[A-Z0-9!#$%&'*+.^_`|~-]+")
@@ -105,7 +106,8 @@ def text(node: Node) -> str:
     """A text; a number or a boolean is refused, for it is most likely a slip."""
     if isinstance(node, Scalar) and isinstance(node.value, str):
         return node.value
-    mend = "; put it in quotes" if isinstance(node, Scalar) and node.text else ""
+    is_written = isinstance(node, Scalar) and node.value is not None
+    mend = "; put it in quotes" if is_written else ""
     raise ValueError(f"must be a text, not {describe(node)}{mend}")
 
 
@@ -137,7 +139,7 @@ def boolean(node: Node) -> bool:
 @written(lambda least: {"type": ["integer", "string"], "minimum": least, "pattern": _full(_WHOLE)})
 def whole(node: Node, least: int) -> int:
     """A whole number, at least `least`."""
-    value = scalar(node, "a whole number")
+    value = _decimal(scalar(node, "a whole number"))
     if not _WHOLE.fullmatch(value) or int(value) < least:
         raise ValueError(f"must be a whole number from {least} up, not {quoted(value)}")
     return int(value)
@@ -153,7 +155,7 @@ def whole(node: Node, least: int) -> int:
 )
 def number(node: Node, least: float, most: float) -> float:
     """A decimal number in a range."""
-    value = scalar(node, "a number")
+    value = _decimal(scalar(node, "a number"))
     if not _NUMBER.fullmatch(value) or not least <= float(value) <= most:
         raise ValueError(f"must be a number from {least:g} to {most:g}, not {quoted(value)}")
     return float(value)
@@ -172,7 +174,7 @@ def duration(node: Node) -> float:
 @written(lambda least: {**SIZE, "minimum": least}, show=format_size)
 def size(node: Node, least: int) -> int:
     """A size in bytes, at least `least`."""
-    value = scalar(node, "a size")
+    value = _decimal(scalar(node, "a size"))
     result = parse_size(value)
     if result < least:
         raise ValueError(f"must be a size from {least} up, not {quoted(value)}")
@@ -239,7 +241,7 @@ def prefix(node: Node) -> str:
     return "" if text(node) == "" else path(node)
 
 
-@written(lambda: {"type": "string", "pattern": r"^[^/\\]+$"})
+@written(lambda: {"type": "string", "pattern": r"^(?!\.\.?$)[^/\\]+$"})
 def file_name(node: Node) -> str:
     """The name of a file in a folder that is named elsewhere."""
     value = text(node)
@@ -261,6 +263,16 @@ def non_empty(node: Node) -> str:
 def import_path(node: Node) -> ImportPath:
     """`package.module:attribute`."""
     return parse_import_path(text(node))
+
+
+def _decimal(value: str) -> str:
+    """The text of a number, if it can't pass for an octal one."""
+    if _OCTAL.match(value):
+        mended = value.lstrip("0") or "0"
+        raise ValueError(
+            f"{quoted(value)} begins with 0, which some read as octal; write {quoted(mended)}"
+        )
+    return value
 
 
 def _socket_path(path: str) -> str:
