@@ -252,6 +252,37 @@ def test_broken_files_are_refused_where_a_schema_can_see_it():
     assert accepted == UNSEEN
 
 
+OPTION_TEXTS = [
+    *("true", "false", "True", "0", "1", "7", "010", "5", "30s", "1m30s", "-1s", "1.5h", "30"),
+    *(
+        "1MiB",
+        "16KiB",
+        "1kb",
+        "off",
+        "permessage-deflate",
+        "close",
+        "drop_oldest",
+        "raw",
+        "envelope",
+    ),
+    *('""', "'a, b'", "'true'", "'false'", "'5'", "https://a.example", "default", "m:f", "'*'"),
+]
+
+
+@pytest.mark.parametrize("name", MIDDLEWARE)
+def test_what_a_middleware_takes_the_schema_takes(name):
+    taken = set()
+    for option in MIDDLEWARE[name].options:
+        for text in OPTION_TEXTS:
+            try:
+                option.read(text.strip("\"'"))
+            except ValueError:
+                continue
+            taken.add(option.name)
+            assert complaints(entry("http.router", "options:", f"  {option.name}: {text}")) == []
+    assert taken or not MIDDLEWARE[name].options
+
+
 def test_where_it_complains():
     source = entry("http.router", "prefx: /", "middleware: [zzz]", "options: {wsrelay.drian: 1s}")
     assert sorted(complaints(source)) == [
