@@ -20,24 +20,28 @@ CORE = {
     "mailbox": "_mailbox",
     "process": "_scheduler _process _hint _park _inbox _mail _coroutine _send",
     "frame": "_gather _encode _wsproto _frame",
-    "connection": "_deadlines _socket _outbox _gate _payload _ending _sending _receiving _connection",
+    "connection": (
+        "_deadlines _socket _outbox _gate _payload _ending _sending _receiving _connection"
+    ),
 }
 THIN = {
-    "errors": "_text errors log",
+    "errors": "_text errors log log_format",
     "config": (
-        "config.problems config.durations config.environment config.nodes config.values "
-        "config.fields config.references config.entries config.yaml config.load config"
+        "config.problems config.durations config.environment config.nodes config.schema "
+        "config.values config.fields config.references config.entries config.yaml config.load "
+        "config"
     ),
     "process": "process_info process",
     "http": (
         "http.logs http.limits http.authority http.addresses http.headers http.head http.body "
         "http.request http.response http.chain http.routes http.router http.origin "
-        "http.extensions http.handshake http.upgrade http.exchange http.forwarded "
+        "http.extensions http.handshake http.upgrade http.access http.exchange http.forwarded "
         "http.proxy_protocol http.server http.peer http.link http.writer http.protocol http"
     ),
     "middleware, relay": (
         "middleware middleware.options middleware.cors middleware.ratelimit middleware.compress "
-        "middleware.real_ip relay_command relay_connection spawned relay middleware.table"
+        "middleware.real_ip relay_command relay_connection spawned relay middleware.table schema "
+        "listing"
     ),
     "app": "registry imports build lifecycle listener server app",
 }

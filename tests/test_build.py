@@ -441,6 +441,44 @@ def test_middleware_and_prefixes_that_are_wrong(write):
     ]
 
 
+def test_a_broken_entry_hides_no_problem_of_another_and_makes_none(write):
+    write(
+        "name: s, kind: http.service, addr: 8080",
+        "name: r, kind: http.router, meta: {server: s}",
+        endpoint("one", "/", router="r", func="f"),
+        "name: f, kind: function.python, source: h",
+        "name: ws, kind: http.router, meta: {server: t}, prefx: /",
+        endpoint("two", "/", router="ws"),
+        "name: r, kind: process.host",
+        "name: r, kind: process.python, source: h:ecko",
+        "name: p, kind: process.python, source: h:ecko",
+        "name: t, kind: http.service, addr: ':1'",
+        "name: x, kind: http.router, meta: {server: t}, middleware: [zzz]",
+        h=HANDLERS,
+    )
+    assert [one.split(": ", 2)[1:] for one in problems()] == [
+        ['http.service "s"', 'addr: "8080" has no port; write an address as "127.0.0.1:8080", '
+         '":8080", "[::1]:8080" or "unix:/path"'],
+        ['function.python "f"', 'source: "h" is not an import path; write it as '
+         '"package.module:attribute"'],
+        ['http.router "ws"', 'unknown field "prefx", did you mean "prefix"?'],
+        ['process.host "r"', 'the name is taken by http.router "r" at app.yaml:5:5'],
+        ['process.python "r"', 'the name is taken by http.router "r" at app.yaml:5:5'],
+        ['process.python "p"', 'source: module "h" has no "ecko", did you mean "echo"?'],
+        ['http.router "x"', 'unknown middleware "zzz"'],
+    ]
+
+
+def test_a_config_of_code_with_a_name_twice():
+    source = ImportPath(__name__, "test_a_config_of_code")
+    twice = [FunctionPython(name="f", namespace="shop", source=source) for _ in range(2)]
+    with pytest.raises(ConfigError) as raised:
+        build(App("shop"), Config("shop", entries=twice))
+    assert str(raised.value) == (
+        'function.python "f": the name is taken by function.python "f"'
+    )
+
+
 def test_what_comes_in_a_later_version(write):
     write(
         "name: a, kind: http.static, path: /, directory: www",

@@ -1,12 +1,16 @@
 """The command line: real OS processes, sockets and signals."""
 
 import errno
+import json
 import os
 import re
 import signal
 import socket
 import threading
 import time
+from urllib.error import HTTPError
+from urllib.parse import quote
+from urllib.request import urlopen
 
 import pytest
 from click.testing import CliRunner
@@ -15,7 +19,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from wsrelay import App, __version__
-from wsrelay.cli import _told, main
+from wsrelay.cli import _table, _told, main
+from wsrelay.schema import file_schema
 
 YAML = """\
 version: "1.0"
@@ -258,6 +263,102 @@ def test_the_log_has_one_readable_line_for_each_thing(folder):
         assert command.status() == 0
     form = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO    wsrelay\.\w+: \S.*"
     assert [line for line in command.lines if not re.fullmatch(form, line)] == []
+    assert re.search(r"wsrelay.access: 127.0.0.1 GET / 200 5B \d+\.\dms$", command.lines[1])
+    assert len(command.lines) == 4
+
+
+def test_the_log_as_json(folder):
+    arguments = ("-m", "wsrelay", "run", "app.yaml", "--log-format", "json")
+    with Command(*arguments, cwd=folder, ADDR="127.0.0.1:0") as command:
+        port = int(command.line(r"listening on http://\S+:(\d+)")[1])
+        assert get(port).endswith(b"hello")
+        with connect(f"ws://127.0.0.1:{port}/ws/echo?token=secret") as client:
+            client.send("hello")
+            assert client.recv(PATIENCE) == "hello"
+        command.line("client_close")
+        command.signal(signal.SIGTERM)
+        assert command.status() == 0
+    lines = [json.loads(line) for line in command.lines]
+    assert all(
+        list(line)[:4] == ["time", "level", "logger", "message"] and line["level"] == "info"
+        for line in lines
+    )
+    first, second, end = (one for one in lines if one["logger"] != "wsrelay.app")
+    assert (first["path"], first["status"], first["bytes"]) == ("/", 200, 5)
+    assert (second["path"], second["status"], second["bytes"]) == ("/ws/echo", 101, 0)
+    assert (end["logger"], end["path"], end["client"]) == (
+        "wsrelay.connection",
+        "/ws/echo",
+        "127.0.0.1",
+    )
+    assert (end["record"]["cause"], end["record"]["messages_in"]) == ("client_close", 1)
+    assert "secret" not in "\n".join(command.lines)
+
+
+QUOTING = """\
+version: "1.0"
+namespace: app
+entries:
+  - {name: gateway, kind: http.service, addr: "127.0.0.1:0"}
+  - {name: r, kind: http.router, post_middleware: [websocket_relay]}
+  - {name: quote, kind: http.endpoint, method: GET, path: "/quote/{text}", func: q:quote}
+  - {name: connect, kind: http.endpoint, method: GET, path: /connect, func: q:connect}
+"""
+QUOTER = """\
+from wsrelay import process, relay_to
+
+
+def quote(request):
+    raise ValueError(request.path_params["text"])
+
+
+def connect(request):
+    return relay_to(process.spawn(fail))
+
+
+async def fail():
+    async for msg in process.inbox():
+        if msg.topic == "ws.message":
+            raise ValueError(msg.payload["data"] if isinstance(msg.payload, dict) else msg.payload)
+"""
+FORGERY = "a\r\n2026-01-01 00:00:00,000 ERROR   forged: x\x1b[31m\u202egnp\u2028\x9b\x7fb"
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_what_a_client_sends_forges_no_line(tmp_path, form):
+    """In paths, exceptions that quote it, close reasons, and where it is 7 kB long."""
+    (tmp_path / "app.yaml").write_text(QUOTING)
+    (tmp_path / "q.py").write_text(QUOTER)
+    arguments = ("-m", "wsrelay", "run", "app.yaml", "--log-format", form)
+    with Command(*arguments, cwd=tmp_path) as command:
+        port = int(command.line(r"listening on http://\S+:(\d+)")[1])
+        for path in (f"/quote/{quote(FORGERY)}", "/" + "x" * 7000):
+            with pytest.raises(HTTPError), urlopen(f"http://127.0.0.1:{port}{path}"):
+                pass
+        with connect(f"ws://127.0.0.1:{port}/connect") as client:
+            client.send(FORGERY)
+            with pytest.raises(ConnectionClosed):
+                client.recv(PATIENCE)
+        with connect(f"ws://127.0.0.1:{port}/connect") as client:
+            client.close(1000, FORGERY)
+        command.line("ended: client_close")
+        command.signal(signal.SIGTERM)
+        assert command.status() == 0
+    log = "\n".join(command.lines)
+    assert log.count("forged") >= 4 and "x" * 300 not in log
+    assert "".join(command.lines).isprintable()
+    if form == "json":
+        assert all(json.loads(line)["level"] for line in command.lines)
+    else:
+        start = re.compile(r"\d{4}-\d\d-\d\d .* (INFO|WARNING|ERROR) +wsrelay\.\w+: |    ")
+        assert [line for line in command.lines if not start.match(line)] == []
+
+
+def test_the_log_without_requests(folder):
+    with serving("run", "app.yaml", "--no-access-log", cwd=folder) as command:
+        assert get(command.port).endswith(b"hello")
+        command.signal(signal.SIGTERM)
+        assert command.status() == 0
     assert len(command.lines) == 3
 
 
@@ -319,16 +420,61 @@ entries:
 """
 
 
-@pytest.mark.parametrize("command", ["run", "check"])
+BROKEN_LIST = [
+    (4, 21, 'entry "a"', 'kind: there is no kind "http.rooter", did you mean "http.router"?'),
+    (5, 45, 'process.python "b"', 'source: module "h" has no "ecko", did you mean "echo"?'),
+]
+
+
+@pytest.mark.parametrize("command", ["run", "check", "routes"])
 def test_a_broken_file_gives_the_list(folder, command):
+    """Of all that is wrong: in the file itself, and in what it names."""
     (folder / "app.yaml").write_text(BROKEN)
     done = finish(command, "app.yaml", cwd=folder)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        'app.yaml:4:21: entry "a": kind: there is no kind "http.rooter", '
-        'did you mean "http.router"?\n'
-        "1 problem in app.yaml; nothing was started\n"
+        "".join(
+            f"app.yaml:{line}:{column}: {entry}: {text}\n"
+            for line, column, entry, text in BROKEN_LIST
+        )
+        + "2 problems in app.yaml; nothing was started\n"
     )
+
+
+def test_check_as_json(folder):
+    (folder / "app.yaml").write_text(BROKEN)
+    done = finish("check", "app.yaml", "--format", "json", cwd=folder)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert json.loads(done.stdout) == [
+        {
+            "file": "app.yaml",
+            "line": line,
+            "column": column,
+            "severity": "error",
+            "entry": entry,
+            "message": text,
+        }
+        for line, column, entry, text in BROKEN_LIST
+    ]
+
+
+def test_check_as_json_of_what_is_no_file(tmp_path):
+    done = finish("check", "no.yaml", "--format", "json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "")
+    (problem,) = json.loads(done.stdout)
+    assert problem == {
+        "file": "no.yaml",
+        "line": None,
+        "column": None,
+        "severity": "error",
+        "entry": None,
+        "message": "can't be read: No such file or directory",
+    }
+
+
+def test_check_as_json_of_what_is_right(folder):
+    done = finish("check", "app.yaml", "--format", "json", cwd=folder)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
 
 
 @pytest.mark.parametrize("command", ["run", "check"])
@@ -400,11 +546,57 @@ def test_check_of_an_empty_app(tmp_path):
     assert finish("check", "app.yaml", cwd=tmp_path).stdout == "app.yaml: ok (no entries)\n"
 
 
+ROUTES = """\
+METHOD  PATH        FUNCTION   ROUTER   MIDDLEWARE         SERVICE
+GET     /           h:hello    pages    -                  gateway (127.0.0.1:0)
+GET     /ws/{name}  h:connect  sockets  | websocket_relay  gateway (127.0.0.1:0)
+"""
+
+
+def test_routes(folder):
+    done = finish("routes", "app.yaml", cwd=folder)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", ROUTES)
+
+
+def test_routes_as_json(folder):
+    done = finish("routes", "app.yaml", "--format", "json", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert (len(found["routes"]), found["services"]) == (2, [])
+    assert found["routes"][1] == {
+        "kind": "http.endpoint",
+        "name": "connect",
+        "method": "GET",
+        "path": "/ws/{name}",
+        "function": "h:connect",
+        "router": "sockets",
+        "middleware": [],
+        "post_middleware": ["websocket_relay"],
+        "service": "gateway",
+        "address": "127.0.0.1:0",
+    }
+
+
+def test_routes_of_an_empty_app(tmp_path):
+    (tmp_path / "app.yaml").write_text('version: "1.0"\nnamespace: app\nentries: []\n')
+    assert finish("routes", "app.yaml", cwd=tmp_path).stdout == "no routes\n"
+
+
+def test_a_table_steers_no_terminal():
+    assert _table(("A", "B"), [("a\x1b[31m\n", "ü")]) == ("A            B\n" + r"a\x1b[31m\n  ü")
+
+
+def test_schema():
+    done = finish("schema")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == file_schema()
+
+
 def test_version():
     assert finish("--version").stdout == f"wsrelay {__version__}\n"
 
 
-@pytest.mark.parametrize("args", [[], ["run"], ["check"], ["demo"]])
+@pytest.mark.parametrize("args", [[], ["run"], ["check"], ["routes"], ["schema"], ["demo"]])
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_help_has_examples(args, option):
     result = CliRunner().invoke(main, [*args, option])

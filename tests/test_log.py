@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from wsrelay.log import Limited, describe, escape
+from wsrelay.log import Limited, describe, escape, printable
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,15 @@ def test_escape_cuts():
     assert escape("x" * 201) == "x" * 200 + "..."
     assert escape("x" * 200) == "x" * 200
     assert len(escape("\0" * 1000)) == 203
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Grüße, 日本\t\\", "Grüße, 日本\t\\"),
+        ("a\r\nb\x1b[0m\x7f\x9b", r"a\r\nb\x1b[0m\x7f\x9b"),
+        ("\u202e\u2066\u2028\ufeff\udc80", r"\u202e\u2066\u2028\ufeff\udc80"),
+    ],
+)
+def test_printable(text, shown):
+    assert printable(text) == shown

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import Context, Token, copy_context
 from typing import Any, Self, TypeVar
 
 from wsrelay import lifecycle
-from wsrelay.config import Address, Config, load_file, parse_address
+from wsrelay.config import Address, Config, Problem, parse_address, read_file
 from wsrelay.errors import NoApp
 from wsrelay.http.router import Router
 from wsrelay.middleware.table import build_chain
@@ -58,14 +58,22 @@ class App:
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> App:
         """Build an App from a YAML file; raises ConfigError with all that is wrong."""
-        return cls.from_config(load_file(path))
+        return cls.from_config(*read_file(path))
 
     @classmethod
-    def from_config(cls, config: Config) -> App:
-        """Build an App from a configuration; raises ConfigError with all that is wrong."""
+    def from_config(cls, config: Config, problems: Iterable[Problem] = ()) -> App:
+        """Build an App from a configuration.
+
+        Args:
+            config: a whole one; or, with `problems`, what could be read of one.
+            problems: found while it was read; they are told together with those found here.
+
+        Raises:
+            ConfigError: all that is wrong.
+        """
         from wsrelay.build import build
 
-        return build(cls(config.namespace), config)
+        return build(cls(config.namespace), config, problems)
 
     # -- entries -----------------------------------------------------------------------------------
 

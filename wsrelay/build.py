@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from wsrelay._text import quoted
@@ -34,12 +34,13 @@ if TYPE_CHECKING:
 __all__ = ["build"]
 
 
-def build(app: App, config: Config) -> App:
+def build(app: App, config: Config, problems: Iterable[Problem] = ()) -> App:
     """Add all entries of a configuration to an App.
 
     Args:
         app: has the namespace of the configuration. It is of no use after an error.
         config: its functions are imported, from its folder first.
+        problems: found while it was read; with any, it lacks the entries that could not be.
 
     Returns:
         The App.
@@ -47,7 +48,7 @@ def build(app: App, config: Config) -> App:
     Raises:
         ConfigError: all that is wrong with the entries, each problem with its place.
     """
-    building = _Building(app, config)
+    building = _Building(app, config, problems)
     building.add_all()
     if building.problems:
         raise ConfigError(building.problems)
@@ -61,10 +62,11 @@ class _Building:
         problems: so far.
     """
 
-    def __init__(self, app: App, config: Config) -> None:
-        self.problems: list[Problem] = []
+    def __init__(self, app: App, config: Config, problems: Iterable[Problem]) -> None:
+        self.problems = list(problems)
+        self._is_whole = not self.problems
         self._app = app
-        self._config = config
+        self._entries = self._unique(config.entries)
         self._folder = AppFolder.of(config.folder) if config.folder is not None else None
         self._routers: dict[str, Router] = {}
         self._routes: dict[Route, HTTPEndpoint] = {}
@@ -85,10 +87,22 @@ class _Building:
             (ProcessService, self._not_yet),
         ]
         for kind, add in steps:
-            for entry in self._config.of(kind):
-                add(entry)
+            for entry in self._entries:
+                if isinstance(entry, kind):
+                    add(entry)
         for service in self._app.services.values():
             self._check_routes(service)
+
+    def _unique(self, entries: Iterable[Entry]) -> list[Entry]:
+        """The entries, of several with one name the first."""
+        first: dict[str, Entry] = {}
+        for entry in entries:
+            earlier = first.setdefault(entry.id, entry)
+            if earlier is not entry:
+                place = f" at {earlier.place()}" if earlier.marks is not None else ""
+                message = f"the name is taken by {earlier.where}{place}"
+                self._problem(entry, message, "name", value=True)
+        return list(first.values())
 
     def _problem(self, entry: Entry, message: str, *path: str | int, value: bool = False) -> None:
         self.problems.append(entry.problem(message, *path, value=value))
@@ -123,6 +137,8 @@ class _Building:
         )
 
     def _router(self, entry: HTTPRouter) -> None:
+        if not self._is_whole and entry.server and entry.server not in self._app.services:
+            return  # the service is an entry that could not be read
         try:
             self._routers[entry.id] = self._app.router(
                 entry.prefix,
@@ -146,7 +162,7 @@ class _Building:
         try:
             self._routes[router.add(entry.method, entry.path, function)] = entry
         except RouteConflict as error:
-            self._conflict(entry, str(error))
+            self._conflict(entry, error)
         except ValueError as error:
             self._problem(entry, str(error), "path", value=True)
 
@@ -162,24 +178,20 @@ class _Building:
             try:
                 Dispatcher(service.routers)
             except RouteConflict as error:
-                self._take_out(service, str(error))
+                self._take_out(service, error)
             else:
                 return
 
-    def _take_out(self, service: Service, conflict: str) -> None:
-        # The error has no more than its text, which begins with the route.
-        for router in reversed(service.routers):
-            for route in router.routes:
-                if conflict.startswith(f"{route} "):
-                    router.routes.remove(route)
-                    self._conflict(self._routes.pop(route), conflict)
-                    return
-        raise AssertionError(f"no route of this conflict: {conflict}")
+    def _take_out(self, service: Service, conflict: RouteConflict) -> None:
+        route = conflict.route
+        next(one for one in service.routers if route in one.routes).routes.remove(route)
+        self._conflict(self._routes.pop(route), conflict)
 
-    def _conflict(self, entry: HTTPEndpoint, message: str) -> None:
-        others = [other for route, other in self._routes.items() if message.endswith(f" {route}")]
-        if others and others[0].marks is not None:
-            message = f"{message}, {others[0].where} at {others[0].place()}"
+    def _conflict(self, entry: HTTPEndpoint, conflict: RouteConflict) -> None:
+        message = str(conflict)
+        other = None if conflict.other is None else self._routes.get(conflict.other)
+        if other is not None and other.marks is not None:
+            message = f"{message}, {other.where} at {other.place()}"
         self._problem(entry, message, "path", value=True)
 
     # -- functions and processes -------------------------------------------------------------------

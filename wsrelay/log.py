@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 
-__all__ = ["Limited", "describe", "escape"]
+__all__ = ["Limited", "describe", "escape", "printable"]
 
 LOGGED_CHARACTERS = 200
 
@@ -22,6 +22,13 @@ def escape(text: str | bytes, limit: int = LOGGED_CHARACTERS) -> str:
     head = text[: limit + 1]
     escaped = (_decoded(head) if isinstance(head, bytes) else head).encode("unicode_escape")
     return escaped.decode("ascii") if len(escaped) <= limit else escaped[:limit].decode() + "..."
+
+
+def printable(line: str) -> str:
+    """The line with all that people can't read in it escaped: controls, line ends, bidi marks."""
+    if line.isprintable():
+        return line
+    return "".join(one if one.isprintable() or one == "\t" else escape(one) for one in line)
 
 
 def _decoded(data: bytes) -> str:

@@ -81,6 +81,7 @@ class Relay:
         seats: how many are connected.
         drain: seconds over which a stopping server closes its connections.
         dropped_log: bounds what its connections log.
+        answer_log: bounds what it logs of answers that ask for no proper relay.
 
     Raises:
         OptionError: unknown or unreadable options.
@@ -94,6 +95,7 @@ class Relay:
         )
         self.drain: float = values["wsrelay.drain"]
         self.dropped_log = Limited()
+        self.answer_log = Limited()
         self._subprotocols: tuple[str, ...] = values["wsrelay.subprotocols"]
         self._heartbeat: float = values["wsrelay.heartbeat.default"]
         self._compression = values["wsrelay.compression"] != "off"
@@ -211,14 +213,18 @@ class Attempt:
         del response.headers[RELAY_HEADER]
         path = escape(self._request.path)
         if response.status_code != 200 or response.body:
-            logger.warning("%s: %s ignored, the response is no empty 200", path, RELAY_HEADER)
+            self._relay.answer_log.warning(
+                logger, "%s: %s ignored, the response is no empty 200", path, RELAY_HEADER
+            )
             return response
         try:
             return self._upgrade(response, read_header(values))
         except (FieldError, InvalidPID) as error:
             rule = str(error) if isinstance(error, FieldError) else "target_pid: malformed PID"
             value = escape(b", ".join(values))
-            logger.warning("%s: %s: %s in %s", path, RELAY_HEADER, rule, value)
+            self._relay.answer_log.warning(
+                logger, "%s: %s: %s in %s", path, RELAY_HEADER, rule, value
+            )
             return PlainTextResponse(rule, 400)
 
     def _upgrade(self, response: Response, command: RelayCommand) -> Upgrade:

@@ -78,7 +78,9 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
 
     def _refuse(self, payload: Any, sender: PID | None, error: str) -> None:
         asked = payload.get("target_pid") if isinstance(payload, Mapping) else None
-        logger.warning("%s: ws.control of %s refused: %s", self.pid, sender, error)
+        self.relay.dropped_log.warning(
+            logger, "%s: ws.control of %s refused: %s", self.pid, sender, error
+        )
         if sender is not None:
             answer = {"client_pid": self.pid, "error": error, "target_pid": asked}
             self.tell(sender, "ws.control.error", answer)
@@ -110,7 +112,12 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
             record["bytes_in"],
             record["messages_out"],
             record["bytes_out"],
-            extra={"pid": str(self.pid), "record": record},
+            extra={
+                "pid": str(self.pid),
+                "client": None if self.client is None else self.client[0],
+                "path": escape(self.path),
+                "record": record,
+            },
         )
 
     def abandon(self) -> None:

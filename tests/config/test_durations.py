@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsrelay.config import duration_ms, format_duration, parse_duration, parse_size, seconds
+from wsrelay.config.durations import format_size
 
 MONTHS = 2**23 * 10**9  # as long as a float of seconds holds every nanosecond
 
@@ -235,3 +236,24 @@ def test_sizes_are_refused(value, error, message):
     with pytest.raises(error) as raised:
         parse_size(value)
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, 0),
+        (1, 1),
+        (1000, 1000),
+        (1024, "1KiB"),
+        (1536 * 1024, "1536KiB"),
+        (64 * 1024 * 1024, "64MiB"),
+        (1024**4, "1TiB"),
+    ],
+)
+def test_format_size(size, text):
+    assert format_size(size) == text
+
+
+@given(st.integers(0, 2**62))
+def test_a_size_is_read_back(size):
+    assert parse_size(format_size(size)) == size

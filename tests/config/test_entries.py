@@ -32,7 +32,7 @@ from wsrelay.config import (
 from wsrelay.config.references import cycle
 
 
-@broken("service", "router", "endpoint", "others")
+@broken("service", "router", "endpoint", "others", "kinds")
 def test_broken_fields(source, messages):
     assert problems(source) == messages
 

@@ -210,3 +210,9 @@ def interrupt(request):
 def test_the_logged_line_is_cut(caplog):
     failure_response(Request("GET", "/" + "x" * 5000), ValueError())
     assert len(caplog.records[0].getMessage()) < 250
+
+
+def test_the_logged_line_has_no_query(caplog):
+    """It may carry a token."""
+    failure_response(Request("GET", "/path?token=s3cret"), ValueError())
+    assert caplog.records[0].getMessage() == "GET /path failed"

@@ -200,15 +200,22 @@ def test_routes_that_cant_be_told_apart():
     assert "GET /p/a/{name} " in str(caught.value)
     assert "other" in str(caught.value)
     assert "GET /p/a/{id} " in str(caught.value)
+    conflict = caught.value
+    assert (conflict.route.template, conflict.route.endpoint) == ("/p/a/{name}", other)
+    assert conflict.other is router.routes[0]
     router.post("/a/{name}")(other)
     router.get("/a/{rest...}")(other)
 
 
 def test_conflicts_between_routers():
-    with pytest.raises(RouteConflict, match="can't be told"):
-        Dispatcher([make(("GET", "/a"), prefix="/p"), make(("GET", "/a"), prefix="/p/")])
-    with pytest.raises(RouteConflict, match="hidden by the router with prefix /p"):
-        Dispatcher([make(("GET", "/p/b")), make(("GET", "/a"), prefix="/p")])
+    one, two = make(("GET", "/a"), prefix="/p"), make(("GET", "/a"), prefix="/p/")
+    with pytest.raises(RouteConflict, match="can't be told") as caught:
+        Dispatcher([one, two])
+    assert (caught.value.route, caught.value.other) == (two.routes[0], one.routes[0])
+    hidden = make(("GET", "/p/b"))
+    with pytest.raises(RouteConflict, match="hidden by the router with prefix /p") as caught:
+        Dispatcher([hidden, two])
+    assert (caught.value.route, caught.value.other) == (hidden.routes[0], None)
     Dispatcher([make(("GET", "/{x}/b")), make(("GET", "/a"), prefix="/p")])
 
 

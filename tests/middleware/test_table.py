@@ -53,6 +53,39 @@ def test_an_unknown_name():
     ]
 
 
+def test_a_misspelt_name_still_owns_its_options():
+    """One slip is one problem; what is wrong with the options themselves is told too."""
+    unknown = 'unknown middleware "websocket_relais", did you mean "websocket_relay"?'
+    good = {"wsrelay.allowed.origins": "*"}
+    assert problems([], {}, ["websocket_relais"], good) == [(("post_middleware", 0), unknown)]
+    assert problems(["websocket_relais"], good, [], {}) == [(("middleware", 0), unknown)]
+    assert problems([], {}, ["websocket_relais"], {"wsrelay.drian": "1s", "other": ""}) == [
+        (("post_middleware", 0), unknown),
+        (
+            ("post_options", "wsrelay.drian"),
+            'unknown option "wsrelay.drian", did you mean "wsrelay.drain"?',
+        ),
+        (("post_options", "other"), 'unknown option "other"'),
+    ]
+
+
+def test_options_under_the_other_list_of_a_misspelt_name():
+    found = dict(problems(["websocket_relais"], {}, [], {"wsrelay.drain": "1s"}))
+    assert found["post_options", "wsrelay.drain"] == (
+        'option "wsrelay.drain" belongs to websocket_relay, which is not in post_middleware: '
+        "put it under options"
+    )
+
+
+def test_a_name_that_is_near_none_owns_nothing():
+    found = dict(problems(["zzz"], {"wsrelay.drain": "1s"}, [], {}))
+    assert found == {
+        ("middleware", 0): 'unknown middleware "zzz"',
+        ("options", "wsrelay.drain"): 'option "wsrelay.drain" belongs to websocket_relay, which is '
+        "not in middleware: add it there",
+    }
+
+
 def test_what_is_neither_name_nor_callable():
     assert problems([7], {}, [None], {}) == [
         (("middleware", 0), "a middleware is a name or an async function, not int"),

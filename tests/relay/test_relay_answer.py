@@ -1,6 +1,7 @@
 """The relay's header, and what goes out with a 101 or instead of one."""
 
 import logging
+from functools import partial
 
 import orjson
 import pytest
@@ -17,6 +18,7 @@ from relay_helpers import (
 )
 
 from wsrelay import HTTPError, PlainTextResponse, process, relay_to
+from wsrelay.log import Limited
 
 KEY, ACCEPT = "dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # RFC 6455 1.3
 PLAIN = {"Connection": None, "Upgrade": None}
@@ -62,6 +64,25 @@ def test_a_bad_header(run, caplog, value, rule):
     run(main())
     (line,) = [one.getMessage() for one in caplog.records if one.name == "wsrelay.relay"]
     assert rule in line and "s3cret" in line
+
+
+@pytest.mark.parametrize("status", [200, 403])
+def test_a_flood_of_bad_headers_is_a_few_lines(run, caplog, monkeypatch, status):
+    """Each handshake of a client can cause one."""
+    monkeypatch.setattr("wsrelay.relay.Limited", partial(Limited, clock=lambda: 1000.0))
+
+    def connect(request, here):
+        response = with_header(here, b"s3cret")
+        response.status_code = status
+        return response
+
+    async def main():
+        async with stage(connect) as here:
+            for _ in range(8):
+                await refused(here, handshake_bytes(), 400 if status == 200 else status)
+
+    run(main())
+    assert len([one for one in caplog.records if one.name == "wsrelay.relay"]) == 5
 
 
 def test_the_logged_value_is_escaped_and_cut(run, caplog):

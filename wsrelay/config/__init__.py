@@ -1,12 +1,13 @@
 """Configuration: a YAML file becomes typed entries, or one list of everything that is wrong.
 
-    load.py         the two doors, `load_file` and `load_text`; entries are found, then read
+    load.py         the doors, `load_file` and `load_text`; entries are found, then read
     yaml.py         text → tree; the only module that imports PyYAML, and only when a file is read
     environment.py  `${env:NAME|default}`
     nodes.py        the tree: values with the places of keys and values
     entries.py      the kinds of entries; each dataclass is the table it is read by
     fields.py       how any such table is read
     values.py       readers of single values: addresses, paths, names, numbers
+    schema.py       how values are written, for editors; `wsrelay schema` is in wsrelay/schema.py
     references.py   references between entries, and import paths
     durations.py    durations and sizes, for other rooms too
     errors.py       Problem (with its place) and ConfigError (all of them)
@@ -40,7 +41,7 @@ from wsrelay.config.entries import (
     Restart,
     Timeouts,
 )
-from wsrelay.config.load import Config, load_file, load_text
+from wsrelay.config.load import Config, load_file, load_text, read_file
 from wsrelay.config.problems import Place, Problem
 from wsrelay.config.references import Reference
 from wsrelay.config.values import (
@@ -86,5 +87,6 @@ __all__ = [
     "parse_import_path",
     "parse_proxy",
     "parse_size",
+    "read_file",
     "seconds",
 ]

@@ -13,8 +13,11 @@ import re
 from wsrelay._text import did_you_mean, listed, quoted
 
 __all__ = [
+    "DURATION",
+    "SIZE",
     "duration_ms",
     "format_duration",
+    "format_size",
     "parse_duration",
     "parse_size",
     "seconds",
@@ -45,6 +48,21 @@ _MOST_DIGITS = 19
 
 _PART = re.compile(r"([0-9]*)(?:\.([0-9]*))?([^0-9.]*)")
 _SIZE = re.compile(r"([0-9]+)(.*)", re.DOTALL)
+
+# What JSON Schema can say of both. A plain 0 is a duration, and needs no quotes.
+DURATION = {
+    "type": ["string", "integer"],
+    "pattern": rf"^\+?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)({'|'.join(_NANOSECONDS)}))+)$",
+    "minimum": 0,
+    "maximum": 0,
+    "examples": ["30s", "1m30s", "500ms"],
+}
+SIZE = {
+    "type": ["string", "integer"],
+    "pattern": f"^[0-9]+({'|'.join(_BYTES)})$",
+    "minimum": 0,
+    "examples": ["16KiB", "1MiB"],
+}
 
 
 def parse_duration(text: str) -> float:
@@ -119,6 +137,14 @@ def parse_size(value: str | int) -> int:
     if value < 0:
         raise ValueError("a size can't be negative")
     return _bounded_size(value)
+
+
+def format_size(size: int) -> str | int:
+    """A size as people write it: `16KiB`, `1MiB`; other numbers of bytes as they are."""
+    for power, letter in reversed(list(enumerate("KMGT", start=1))):
+        if size and size % 1024**power == 0:
+            return f"{size // 1024**power}{letter}iB"
+    return size
 
 
 def _nanoseconds(text: str) -> int:

@@ -5,13 +5,22 @@ reader and the default of a field stand in one line. Durations are seconds (`flo
 sizes are bytes (`int`). References to other entries are ids, `namespace:name`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
 from wsrelay._text import quoted
 from wsrelay.config import values
-from wsrelay.config.fields import Reading, group, list_of, setting, simple, text_map
+from wsrelay.config.fields import (
+    Reader,
+    Reading,
+    defined,
+    group,
+    list_of,
+    setting,
+    simple,
+    text_map,
+)
 from wsrelay.config.nodes import Marks, Node, plain
 from wsrelay.config.problems import Place, Problem
 from wsrelay.config.references import Reference, entry_of, entry_or_import, the_only
@@ -38,17 +47,19 @@ __all__ = [
 _duration = simple(values.duration)
 _count = simple(values.whole, least=0)
 _boolean = simple(values.boolean)
-_names = list_of(simple(values.name), example="[cors, websocket_relay]")
+# Which middleware there is, and which options, is not known here: wsrelay/schema.py fills these in.
+_middleware = list_of(defined(simple(values.name), "middleware"), example="[cors, websocket_relay]")
+_options = defined(text_map, "options")
 
 
-def _file(node: Node, reading: Reading) -> Path:
+def _read_file(node: Node, reading: Reading) -> Path:
     """A path; a relative one starts from the folder of the configuration, so an app can move."""
     written = values.non_empty(node)
     return reading.folder / written if reading.folder else Path(written)
 
 
-def _plain(node: Node, reading: Reading) -> object:
-    return plain(node)
+_file = replace(simple(values.non_empty), read=_read_file)
+_plain = Reader(lambda node, reading: plain(node), lambda _: {}, lambda value: value)
 
 
 @dataclass(kw_only=True)
@@ -163,8 +174,9 @@ class HTTPService(Entry):
 
     Attributes:
         addr: Where it listens.
-        timeouts, limits: See the classes.
-        tls: None: plain HTTP.
+        timeouts: Time limits.
+        limits: Size limits.
+        tls: Certificate and key. None: plain HTTP.
         trusted_proxies: Subnets of the proxies whose forwarding headers count; `unix`: every peer
             on a Unix socket.
         proxy_headers: Which headers they write: `x-forwarded` or `forwarded`.
@@ -211,10 +223,10 @@ class HTTPRouter(Entry):
         metadata=setting(entry_of("http.service"), "meta.server", the_only("http.service", False)),
     )
     prefix: str = field(default="", metadata=setting(simple(values.prefix)))
-    middleware: list[str] = field(default_factory=list, metadata=setting(_names))
-    options: dict[str, str] = field(default_factory=dict, metadata=setting(text_map))
-    post_middleware: list[str] = field(default_factory=list, metadata=setting(_names))
-    post_options: dict[str, str] = field(default_factory=dict, metadata=setting(text_map))
+    middleware: list[str] = field(default_factory=list, metadata=setting(_middleware))
+    options: dict[str, str] = field(default_factory=dict, metadata=setting(_options))
+    post_middleware: list[str] = field(default_factory=list, metadata=setting(_middleware))
+    post_options: dict[str, str] = field(default_factory=dict, metadata=setting(_options))
 
 
 @dataclass(kw_only=True)
@@ -243,7 +255,7 @@ class HTTPStatic(Entry):
     """A folder of files.
 
     Attributes:
-        server: As in HTTPRouter.
+        server: Id of the `http.service`, as for an `http.router`.
         path: URL path under which the files appear.
         directory: The folder; a relative one starts from the configuration's folder.
         index: File that stands for a folder.
@@ -266,7 +278,11 @@ class HTTPStatic(Entry):
 
 @dataclass(kw_only=True)
 class FunctionPython(Entry):
-    """A function under a name of its own, for `func`."""
+    """A function under a name of its own, for `func`.
+
+    Attributes:
+        source: The function to import, `package.module:attribute`.
+    """
 
     kind: ClassVar[str] = "function.python"
 
@@ -275,7 +291,11 @@ class FunctionPython(Entry):
 
 @dataclass(kw_only=True)
 class ProcessPython(Entry):
-    """A process function under a name of its own, for `process` and `process.spawn`."""
+    """A process function under a name of its own, for `process` and `process.spawn`.
+
+    Attributes:
+        source: The function to import, `package.module:attribute`.
+    """
 
     kind: ClassVar[str] = "process.python"
 
@@ -326,10 +346,11 @@ class Lifecycle:
 
     Attributes:
         auto_start: Whether it starts with the App.
-        start_timeout, stop_timeout: Seconds.
+        start_timeout: Seconds in which it must have started.
+        stop_timeout: Seconds in which it must have stopped.
         stable_threshold: Seconds of life after which the attempts are counted anew.
         requires: Ids of the services that start before it and stop after it.
-        restart: See Restart.
+        restart: How it comes back after a failure.
     """
 
     auto_start: bool = field(default=True, metadata=setting(_boolean))
@@ -351,7 +372,7 @@ class ProcessService(Entry):
         process: A `process.python` entry or an object to import.
         host: Id of the `process.host`; None: the App chooses, as `process.spawn` does.
         input: Value for the process, as plain Python.
-        lifecycle: See Lifecycle.
+        lifecycle: When it starts, stops and comes back.
     """
 
     kind: ClassVar[str] = "process.service"

@@ -16,17 +16,21 @@ from typing import Any, TypeVar, cast
 from wsrelay._text import did_you_mean, listed, quoted
 from wsrelay.config.nodes import Mapping, Node, Pair, Scalar, Sequence, describe, is_null
 from wsrelay.config.problems import Place, Problem
+from wsrelay.config.schema import Schema, TableSchema, form_of, or_variable
 
 __all__ = [
     "Absent",
     "Reader",
     "Reading",
     "Reported",
+    "Row",
     "Setting",
+    "defined",
     "group",
     "list_of",
     "read_table",
     "read_value",
+    "rows_of",
     "setting",
     "simple",
     "text_map",
@@ -71,8 +75,26 @@ class Reading:
         self.problems.append(Problem.at(place, self.where, told))
 
 
-Reader = Callable[[Node, Reading], Any]
 Absent = Callable[[Reading], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads the value of a field, and knows how it is written.
+
+    Attributes:
+        read: Gives the value of a node; raises ValueError with the end of a message.
+        schema: Gives the JSON Schema of the value.
+        show: A value as it is written, for defaults.
+    """
+
+    read: Callable[[Node, Reading], Any]
+    schema: Callable[[TableSchema], Schema]
+    show: Callable[[Any], object]
+
+    def __call__(self, node: Node, reading: Reading) -> Any:
+        """Read a node; see `read`."""
+        return self.read(node, reading)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +119,21 @@ def setting(read: Reader, at: str = "", absent: Absent | None = None) -> dict[st
 
 def simple(read: Callable[..., Any], **arguments: Any) -> Reader:
     """A Reader of a function that needs the node alone."""
-    return lambda node, reading: read(node, **arguments)
+    form = form_of(read)
+    return Reader(
+        lambda node, reading: read(node, **arguments),
+        lambda _: or_variable(form.schema(**arguments)),
+        form.show,
+    )
 
 
 def group(table: type[Any]) -> Reader:
     """A Reader of a group of keys that is a table of its own."""
-    return lambda node, reading: read_table(table, _mapping(node), reading)
+    return Reader(
+        lambda node, reading: read_table(table, _mapping(node), reading),
+        lambda schema_of: schema_of(table),
+        lambda _: None,
+    )
 
 
 def list_of(read: Reader, example: str) -> Reader:
@@ -113,17 +144,28 @@ def list_of(read: Reader, example: str) -> Reader:
             raise ValueError(f"must be a list, such as {example}, not {describe(node)}")
         return _all(lambda item: read_value(read, item, reading), node.items)
 
-    return read_list
+    return Reader(
+        read_list,
+        lambda schema_of: {"type": "array", "items": read.schema(schema_of)},
+        lambda items: [read.show(item) for item in items],
+    )
 
 
-def text_map(node: Node, reading: Reading) -> dict[str, str]:
-    """Options: texts by key. Numbers and booleans are taken as they are written."""
+def defined(read: Reader, definition: str) -> Reader:
+    """The same Reader with a schema that stands elsewhere: `#/$defs/<definition>`."""
+    return replace(read, schema=lambda _: {"$ref": f"#/$defs/{definition}"})
 
+
+def _read_text_map(node: Node, reading: Reading) -> dict[str, str]:
     def read_option(item: tuple[str, Pair]) -> tuple[str, str]:
         option, pair = item
         return option, read_value(simple(_option), pair.node, reading.inside(quoted(option)))
 
     return dict(_all(read_option, _mapping(node).pairs.items()))
+
+
+text_map = Reader(_read_text_map, lambda _: {"type": "object"}, dict)
+"""Options: texts by key. Numbers and booleans are taken as they are written."""
 
 
 def read_value(read: Reader, node: Node, reading: Reading) -> Any:
@@ -156,7 +198,7 @@ def read_table(
     Raises:
         Reported: something in it can't be read, is missing or unknown.
     """
-    rows = _rows(cast(Hashable, table))
+    rows = rows_of(table)
     before = len(reading.problems)
     given = _given(mapping, [*rows, skip] if skip else list(rows), reading)
     results = {
@@ -176,28 +218,50 @@ class _Outcome(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class Row:
+    """A field of a table.
+
+    Attributes:
+        name: In the dataclass.
+        at: Key in the file, with dots for one in a group.
+        setting: See Setting.
+        default: None without one.
+        required: Whether it has no default.
+    """
+
     name: str
     at: str
     setting: Setting
+    default: Any
     required: bool
 
 
-@cache
-def _rows(table: type[Any]) -> dict[str, _Row]:
+def rows_of(table: type[Any]) -> dict[str, Row]:
     """The rows of a table by their key in the file."""
+    return _rows(cast(Hashable, table))
+
+
+@cache
+def _rows(table: type[Any]) -> dict[str, Row]:
     rows = {}
     for column in dataclasses.fields(table):
         setting: Setting | None = column.metadata.get("setting")
-        if setting is not None:
-            missing = dataclasses.MISSING
-            required = column.default is missing and column.default_factory is missing
-            at = setting.at or column.name
-            rows[at] = _Row(column.name, at, setting, required)
+        if setting is None:
+            continue
+        default: Any = None
+        required = False
+        if column.default is not dataclasses.MISSING:
+            default = column.default
+        elif column.default_factory is not dataclasses.MISSING:
+            default = column.default_factory()
+        else:
+            required = True
+        at = setting.at or column.name
+        rows[at] = Row(column.name, at, setting, default, required)
     return rows
 
 
-def _result(row: _Row, given: dict[str, Node], mapping: Mapping, reading: Reading) -> Any:
+def _result(row: Row, given: dict[str, Node], mapping: Mapping, reading: Reading) -> Any:
     inner = reading.inside(row.at)
     try:
         if row.at in given:
@@ -244,7 +308,8 @@ def _given_group(node: Node, known: list[str], reading: Reading) -> dict[str, No
 
 def _unknown(name: str, known: Iterable[str]) -> str:
     names = sorted({at.partition(".")[0] for at in known if at})
-    hint = did_you_mean(name, names) or f"; the fields are {listed(names)}"
+    others = f"the fields are {listed(names)}" if len(names) > 1 else f"the field is {names[0]}"
+    hint = did_you_mean(name, names) or f"; {others}"
     return f"unknown field {quoted(name)}{hint}"
 
 

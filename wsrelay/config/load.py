@@ -16,9 +16,9 @@ from wsrelay.config.problems import Problem
 from wsrelay.config.references import cycle
 from wsrelay.errors import ConfigError
 
-__all__ = ["Config", "load_file", "load_text"]
+__all__ = ["Config", "load_file", "load_text", "read_file"]
 
-_VERSION = "1.0"
+VERSION = "1.0"
 _TOP = ("version", "namespace", "entries")
 _Kind = TypeVar("_Kind", bound=Entry)
 
@@ -35,7 +35,7 @@ class Config:
     """
 
     namespace: str
-    version: str = _VERSION
+    version: str = VERSION
     entries: list[Entry] = field(default_factory=list)
     folder: Path | None = None
 
@@ -61,9 +61,27 @@ def load_file(
         ConfigError: all that is wrong, each problem with its place. A file that can't be read is
             one of them.
     """
+    return _right(*read_file(path, environment=environment))
+
+
+def read_file(
+    path: str | os.PathLike[str], *, environment: Environment[str, str] | None = None
+) -> tuple[Config, list[Problem]]:
+    """Read what can be read of a configuration file, for whoever looks for more that is wrong.
+
+    Args:
+        path, environment: As in load_file.
+
+    Returns:
+        The configuration, without the entries that can't be read, and all that is wrong so far.
+    """
     name = os.fspath(path)
     # The folder must hold even if the working directory changes later.
-    return _load(_content(name), name, Path(name).absolute().parent, environment)
+    folder = Path(name).absolute().parent
+    try:
+        return _read(_content(name), name, folder, environment)
+    except ConfigError as error:
+        return Config("", folder=folder), error.problems
 
 
 def load_text(
@@ -79,7 +97,13 @@ def load_text(
     Raises:
         ConfigError: all that is wrong, each problem with its place.
     """
-    return _load(text, filename, None, environment)
+    return _right(*_read(text, filename, None, environment))
+
+
+def _right(config: Config, problems: list[Problem]) -> Config:
+    if problems:
+        raise ConfigError(problems)
+    return config
 
 
 def _content(name: str) -> bytes:
@@ -96,22 +120,19 @@ def _content(name: str) -> bytes:
     raise ConfigError([Problem(name, None, None, "", reason)])
 
 
-def _load(
+def _read(
     data: bytes | str,
     filename: str,
     folder: Path | None,
     environment: Environment[str, str] | None,
-) -> Config:
+) -> tuple[Config, list[Problem]]:
     from wsrelay.config.yaml import compose
 
     variables = os.environ if environment is None else environment
     document = compose(data, filename, variables)
     if document.root is None:
-        raise ConfigError(document.problems)
-    config = _config(document.root, folder, document.problems)
-    if document.problems:
-        raise ConfigError(document.problems)
-    return config
+        return Config("", folder=folder), document.problems
+    return _config(document.root, folder, document.problems), document.problems
 
 
 @dataclass(slots=True)
@@ -140,7 +161,7 @@ def _config(root: Mapping, folder: Path | None, problems: list[Problem]) -> Conf
     reading = replace(top, namespace=namespace, known=_known(heads, namespace, top))
     entries = [entry for head in heads if (entry := _entry(head, reading)) is not None]
     _check_requires(entries, problems)
-    return Config(namespace, _VERSION, entries, folder)
+    return Config(namespace, VERSION, entries, folder)
 
 
 def _check_keys(root: Mapping, reading: Reading) -> None:
@@ -152,9 +173,9 @@ def _check_keys(root: Mapping, reading: Reading) -> None:
 
 def _version(node: Node) -> str:
     # Unquoted, 1.0 is a number; the text as written is what counts.
-    value = values.scalar(node, f"{quoted(_VERSION)}")
-    if value != _VERSION:
-        raise ValueError(f"must be {quoted(_VERSION)}, not {quoted(value)}")
+    value = values.scalar(node, f"{quoted(VERSION)}")
+    if value != VERSION:
+        raise ValueError(f"must be {quoted(VERSION)}, not {quoted(value)}")
     return value
 
 

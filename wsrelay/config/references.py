@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from wsrelay._text import did_you_mean, listed, quoted
 from wsrelay.config.fields import Absent, Reader, Reading
 from wsrelay.config.nodes import Node
+from wsrelay.config.schema import or_variable
 from wsrelay.config.values import ImportPath, parse_import_path, text
 
 __all__ = ["Reference", "cycle", "entry_of", "entry_or_import", "the_only"]
+
+# A schema knows no other entries, so it can't tell a name from a wrong one.
+_NAMED = or_variable({"type": "string", "pattern": r"^\S+$"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ def entry_of(kind: str) -> Reader:
         hint = did_you_mean(_bare(written), names) or _choices(names)
         raise ValueError(f"there is no {kind} {quoted(written)}{hint}")
 
-    return read_id
+    return Reader(read_id, lambda _: _NAMED, str)
 
 
 def entry_or_import(kind: str) -> Reader:
@@ -63,7 +67,7 @@ def entry_or_import(kind: str) -> Reader:
             f'{quoted(written)} is neither a {kind} nor an import path ("module:attribute"){hint}'
         )
 
-    return read_reference
+    return Reader(read_reference, lambda _: _NAMED, str)
 
 
 def the_only(kind: str, required: bool) -> Absent:

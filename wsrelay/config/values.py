@@ -11,8 +11,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from wsrelay._text import listed, quoted
-from wsrelay.config.durations import parse_duration, parse_size
+from wsrelay.config.durations import (
+    DURATION,
+    SIZE,
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_size,
+)
 from wsrelay.config.nodes import Node, Scalar, describe
+from wsrelay.config.schema import written
 
 __all__ = [
     "Address",
@@ -29,11 +37,14 @@ Proxy = Network | Literal["unix"]
 """Where proxies are: a subnet, or `unix`, behind a Unix socket."""
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
-_WHOLE = re.compile(r"[0-9]{1,18}")
-_NUMBER = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?")
+_WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
+_NUMBER = re.compile(r"(0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?")
+_OCTAL = re.compile(r"0+[0-9]")
 _PORT = re.compile(r"[0-9]{1,5}")
 _HOST = re.compile(r"[A-Za-z0-9_.-]+")
 _METHOD = re.compile(r"[A-Z0-9!#$%&'*+.^_`|~-]+")
+_DOTTED = r"[^\s.:]+(\.[^\s.:]+)*"
+_ADDRESS = r"^(unix:/.*|[^\s/]*:[0-9]{1,5})$"
 _EXAMPLES = '"127.0.0.1:8080", ":8080", "[::1]:8080" or "unix:/path"'
 
 
@@ -119,11 +130,16 @@ def parse_proxy(text: str) -> Proxy:
     raise ValueError(f"{quoted(text)} has bits beyond its subnet; write {quoted(str(wide))}")
 
 
+def _full(pattern: re.Pattern[str]) -> str:
+    return f"^({pattern.pattern})$"
+
+
 def text(node: Node) -> str:
     """A text; a number or a boolean is refused, for it is most likely a slip."""
     if isinstance(node, Scalar) and isinstance(node.value, str):
         return node.value
-    mend = "; put it in quotes" if isinstance(node, Scalar) and node.text else ""
+    is_written = isinstance(node, Scalar) and node.value is not None
+    mend = "; put it in quotes" if is_written else ""
     raise ValueError(f"must be a text, not {describe(node)}{mend}")
 
 
@@ -134,6 +150,7 @@ def scalar(node: Node, kind: str) -> str:
     raise ValueError(f"must be {kind}, not {describe(node)}")
 
 
+@written(lambda: {"type": "string", "pattern": _full(_NAME)})
 def name(node: Node) -> str:
     """The name of an entry or a namespace."""
     value = text(node)
@@ -142,6 +159,7 @@ def name(node: Node) -> str:
     return value
 
 
+@written(lambda: {"type": ["boolean", "string"], "pattern": "^(true|false)$"})
 def boolean(node: Node) -> bool:
     """`true` or `false`."""
     value = scalar(node, "true or false")
@@ -150,22 +168,32 @@ def boolean(node: Node) -> bool:
     return value == "true"
 
 
+@written(lambda least: {"type": ["integer", "string"], "minimum": least, "pattern": _full(_WHOLE)})
 def whole(node: Node, least: int) -> int:
     """A whole number, at least `least`."""
-    value = scalar(node, "a whole number")
+    value = _decimal(scalar(node, "a whole number"))
     if not _WHOLE.fullmatch(value) or int(value) < least:
         raise ValueError(f"must be a whole number from {least} up, not {quoted(value)}")
     return int(value)
 
 
+@written(
+    lambda least, most: {
+        "type": ["number", "string"],
+        "minimum": least,
+        "maximum": most,
+        "pattern": _full(_NUMBER),
+    }
+)
 def number(node: Node, least: float, most: float) -> float:
     """A decimal number in a range."""
-    value = scalar(node, "a number")
+    value = _decimal(scalar(node, "a number"))
     if not _NUMBER.fullmatch(value) or not least <= float(value) <= most:
         raise ValueError(f"must be a number from {least:g} to {most:g}, not {quoted(value)}")
     return float(value)
 
 
+@written(lambda: DURATION, show=format_duration)
 def duration(node: Node) -> float:
     """A Go duration that is not negative, in seconds."""
     value = scalar(node, "a duration")
@@ -175,15 +203,17 @@ def duration(node: Node) -> float:
     return result
 
 
+@written(lambda least: {**SIZE, "minimum": least}, show=format_size)
 def size(node: Node, least: int) -> int:
     """A size in bytes, at least `least`."""
-    value = scalar(node, "a size")
+    value = _decimal(scalar(node, "a size"))
     result = parse_size(value)
     if result < least:
         raise ValueError(f"must be a size from {least} up, not {quoted(value)}")
     return result
 
 
+@written(lambda choices: {"enum": list(choices)})
 def choice(node: Node, choices: tuple[str, ...]) -> str:
     """One of a few words."""
     value = scalar(node, listed(choices, "or"))
@@ -192,16 +222,21 @@ def choice(node: Node, choices: tuple[str, ...]) -> str:
     return value
 
 
+@written(lambda: {"type": "string", "pattern": _ADDRESS}, show=str)
 def address(node: Node) -> Address:
     """An address to listen on; a bare port is not one."""
     return parse_address(scalar(node, "an address"))
 
 
+@written(lambda: {"type": "string"}, show=str)
 def proxy(node: Node) -> Proxy:
     """An IP address or subnet, or `unix`."""
     return parse_proxy(scalar(node, "an IP address or subnet"))
 
 
+@written(
+    lambda: {"type": "string", "pattern": _full(_METHOD), "examples": ["GET", "POST", "DELETE"]}
+)
 def method(node: Node) -> str:
     """An HTTP method in capitals."""
     value = text(node)
@@ -212,6 +247,7 @@ def method(node: Node) -> str:
     raise ValueError(f'{quoted(value)} is not one HTTP method, such as "GET"')
 
 
+@written(lambda: {"type": "string", "pattern": "^/"})
 def path(node: Node) -> str:
     """A path of a URL; its parameters are the router's to check."""
     value = text(node)
@@ -220,11 +256,13 @@ def path(node: Node) -> str:
     return value
 
 
+@written(lambda: {"type": "string", "pattern": "^(/|$)"})
 def prefix(node: Node) -> str:
     """A path, or nothing."""
     return "" if text(node) == "" else path(node)
 
 
+@written(lambda: {"type": "string", "pattern": r"^(?!\.\.?$)[^/\\]+$"})
 def file_name(node: Node) -> str:
     """The name of a file in a folder that is named elsewhere."""
     value = text(node)
@@ -233,6 +271,7 @@ def file_name(node: Node) -> str:
     return value
 
 
+@written(lambda: {"type": "string", "minLength": 1}, show=str)
 def non_empty(node: Node) -> str:
     """A text of at least one character, without NUL, so fit to name a file."""
     value = text(node)
@@ -241,9 +280,20 @@ def non_empty(node: Node) -> str:
     return value
 
 
+@written(lambda: {"type": "string", "pattern": rf"^{_DOTTED}:{_DOTTED}$"}, show=str)
 def import_path(node: Node) -> ImportPath:
     """`package.module:attribute`."""
     return parse_import_path(text(node))
+
+
+def _decimal(value: str) -> str:
+    """The text of a number, if it can't pass for an octal one."""
+    if _OCTAL.match(value):
+        mended = value.lstrip("0") or "0"
+        raise ValueError(
+            f"{quoted(value)} begins with 0, which some read as octal; write {quoted(mended)}"
+        )
+    return value
 
 
 def _socket_path(path: str) -> str:

@@ -4,7 +4,8 @@ What it decides:
 
 - Plain scalars: `true` and `false` are the only booleans (`on`, `off`, `yes`, `no`, `True` are
   texts); `null`, `~` and nothing are null; decimal numbers without leading zeros are numbers.
-  `010`, `0x10`, `1:30`, `1_000`, `.inf` and dates are texts.
+  `010`, `0x10`, `1:30`, `1_000`, `.inf` and dates are texts (docs/configuration-traps.md has
+  all of them).
 - Keys are texts as written. A key given twice is an error.
 - Anchors and aliases work; an anchor is defined once and can't hold an alias of itself. Merge keys
   (`<<`) are refused: which of two values wins should be seen in the file, not looked up. Tags
@@ -64,7 +65,7 @@ _SYNTAX: tuple[tuple[str, str, bool], ...] = (
     ("expected ',' or ']'", 'a "[" that is never closed, or a missing ","', True),
     ("expected ',' or '}'", 'a "{" that is never closed, or a missing ","', True),
     ("found unknown escape", 'an unknown "\\" escape; use single quotes for a plain "\\"', False),
-    ("block sequence entries are not", 'a "-" where no list can begin', False),
+    ("sequence entries are not allowed", 'a "-" where no list can begin', False),
     ("expected the node content", "a value is missing here", False),
     ("expected '<document start>'", "text after the end of the document", False),
 )

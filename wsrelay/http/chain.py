@@ -69,12 +69,12 @@ class Chain:
 def failure_response(request: Request, error: BaseException) -> Response:
     """The response that an exception of a handler or middleware stands for.
 
-    An `HTTPError` knows its own; any other exception is logged with the request line, and the
-    client learns no more than `500 Internal Server Error`.
+    An `HTTPError` knows its own; any other exception is logged with method and path (the query
+    may carry a token), and the client learns no more than `500 Internal Server Error`.
     """
     if isinstance(error, HTTPError):
         return error_response(error)
-    logger.error("%s %s failed", escape(request.method), escape(request.target), exc_info=error)
+    logger.error("%s %s failed", escape(request.method), escape(request.raw_path), exc_info=error)
     response = PlainTextResponse("Internal Server Error", 500)
     response.exception = error
     return response

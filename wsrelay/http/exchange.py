@@ -23,14 +23,22 @@ class Exchange:
         task: the handler's; None while it runs inline, or has not left its first step.
         responded: the response is written.
         continued: `100 Continue` is written.
+        started: when the head was complete, by the server's clock; None: not to be logged.
     """
 
-    __slots__ = ("body", "continued", "head", "request", "responded", "task")
+    __slots__ = ("body", "continued", "head", "request", "responded", "started", "task")
 
-    def __init__(self, head: Head, request: Request, body: RequestBody | None) -> None:
+    def __init__(
+        self,
+        head: Head,
+        request: Request,
+        body: RequestBody | None,
+        started: float | None = None,
+    ) -> None:
         self.head = head
         self.request = request
         self.body = body
+        self.started = started
         self.task: asyncio.Task[None] | None = None
         self.responded = False
         self.continued = False

@@ -13,6 +13,7 @@ from typing import cast
 from wsrelay.errors import HTTPError
 from wsrelay.log import escape
 
+from . import access
 from .body import ChunkedReader, LengthReader, RequestBody
 from .chain import failure_response
 from .exchange import Exchange, abandon, start_task
@@ -26,7 +27,7 @@ from .request import Request
 from .response import Response, error_response
 from .server import ServerState
 from .upgrade import Upgrade
-from .writer import CONTINUE, encode_response, says_close
+from .writer import CONTINUE, body_size, encode_response, says_close
 
 __all__ = ["HTTPProtocol", "RequestHandler"]
 
@@ -191,6 +192,7 @@ class HTTPProtocol(Link):
         return True
 
     def _read_head(self) -> bool:
+        head = None
         if self._awaits_proxy_header and not self._read_proxy_header():
             return False
         try:
@@ -200,7 +202,7 @@ class HTTPProtocol(Link):
                 return False
             self._begin(head)
         except HTTPError as error:
-            self._refuse(error)
+            self._refuse(error, head)
         return True
 
     def _await_head(self) -> None:
@@ -260,7 +262,8 @@ class HTTPProtocol(Link):
             server=self._server,
         )
         self._peer.introduce(request)
-        exchange = self._exchange = Exchange(head, request, body)
+        started = self._server.clock() if access.enabled() else None
+        exchange = self._exchange = Exchange(head, request, body, started)
         if body is not None:
             body.feed(self._buffer)
         self._run(exchange)
@@ -316,6 +319,7 @@ class HTTPProtocol(Link):
         if self._exchange is not exchange or self._transport.is_closing():
             if isinstance(response, Upgrade):
                 abandon(response)
+            self._log(exchange, access.CLIENT_GONE)
             return
         if isinstance(response, Upgrade):
             self._switch(exchange, response)
@@ -326,10 +330,11 @@ class HTTPProtocol(Link):
         try:
             data = encode_response(response, common, head=head_only, close=close)
         except Exception as error:
-            failure = failure_response(exchange.request, error)
-            data = encode_response(failure, common, head=head_only, close=close)
+            response = failure_response(exchange.request, error)
+            data = encode_response(response, common, head=head_only, close=close)
         self._transport.write(data)
         exchange.responded = True
+        self._log(exchange, response.status_code, body_size(response, head=head_only))
         if close:
             self._linger()
         elif exchange.body is None or not exchange.body.pending:
@@ -362,6 +367,7 @@ class HTTPProtocol(Link):
         transport.write(head)
         trailing = bytes(self._buffer)
         self._server.upgrades += 1
+        self._log(exchange, upgrade.status_code)
         self._leave()
         transport.set_protocol(cast(asyncio.BaseProtocol, upgrade.connection))
         try:
@@ -372,12 +378,20 @@ class HTTPProtocol(Link):
         if self._read_paused and not transport.is_closing():
             transport.resume_reading()
 
+    def _log(self, exchange: Exchange, status: int, size: int = 0) -> None:
+        if exchange.started is not None:
+            seconds = self._server.clock() - exchange.started
+            access.log_request(exchange.request, status, size, seconds)
+
     # --- ends ---
 
-    def _refuse(self, error: HTTPError) -> None:
+    def _refuse(self, error: HTTPError, head: Head | None = None) -> None:
         """Answer what is no request, or none that is served, and end."""
         common = self._server.common_headers()
-        self._transport.write(encode_response(error_response(error), common, close=True))
+        response = error_response(error)
+        self._transport.write(encode_response(response, common, close=True))
+        if access.enabled():
+            access.log_refusal(self._peer.client, head, response.status_code, body_size(response))
         self._linger()
 
     def _release(self) -> None:

@@ -55,7 +55,7 @@ class Router:
         route = Route(method, self.prefix + path, endpoint)
         other = self._tree.add(route, route)
         if other is not route:
-            raise RouteConflict(f"{route} can't be told from {other}")
+            raise RouteConflict(f"{route} can't be told from {other}", route, other)
         self.routes.append(route)
         return route
 
@@ -225,7 +225,8 @@ class Dispatcher:
                 for other in self._mounts:
                     if len(other) > len(key) and tuple(literals[: len(other)]) == other:
                         prefix = "/" + "/".join(other)
-                        raise RouteConflict(f"{route} is hidden by the router with prefix {prefix}")
+                        message = f"{route} is hidden by the router with prefix {prefix}"
+                        raise RouteConflict(message, route)
 
 
 class _Mount:
@@ -244,7 +245,8 @@ class _Mount:
             bound = _Bound(route, inner, outer)
             other = self._tree.add(route, bound)
             if other is not bound:
-                raise RouteConflict(f"{route} can't be told from {other.route}")
+                first = other.route
+                raise RouteConflict(f"{route} can't be told from {first}", route, first)
             self.routes.append(route)
 
     def resolve(self, method: str, segments: list[str]) -> Resolution:

@@ -18,7 +18,17 @@ _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 class RouteConflict(WSRelayError, ValueError):
-    """Two routes that no request could tell apart, or one that none could reach; names both."""
+    """Two routes that no request could tell apart, or one that none could reach; names both.
+
+    Attributes:
+        route: the later one, or the one that is hidden.
+        other: the route that was there first; None where it is a router's prefix that hides.
+    """
+
+    def __init__(self, message: str, route: "Route", other: "Route | None" = None) -> None:
+        super().__init__(message)
+        self.route = route
+        self.other = other
 
 
 class Segment:

@@ -5,7 +5,7 @@ from wsrelay.errors import reason_phrase
 from .headers import list_tokens
 from .response import Response
 
-__all__ = ["CONTINUE", "encode_response", "says_close"]
+__all__ = ["CONTINUE", "body_size", "encode_response", "says_close"]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -64,6 +64,11 @@ def encode_response(
     else:
         parts.append(b"\r\n")
     return b"".join(parts)
+
+
+def body_size(response: Response, *, head: bool = False) -> int:
+    """Bytes of the body that `encode_response` writes; the arguments are the same."""
+    return 0 if head or response.status_code in _EMPTY else len(response.body)
 
 
 def _status_line(status: int) -> bytes:

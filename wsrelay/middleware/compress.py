@@ -12,7 +12,8 @@ import zlib
 from collections.abc import Iterable, Mapping
 
 from wsrelay._text import quoted
-from wsrelay.config import parse_size
+from wsrelay.config.durations import SIZE, format_size, parse_size
+from wsrelay.config.schema import written
 from wsrelay.http.chain import Handler
 from wsrelay.http.headers import MutableHeaders, add_vary, list_tokens
 from wsrelay.http.request import Request
@@ -56,12 +57,21 @@ _CODING = re.compile(
 )
 
 
+@written(
+    lambda: {"enum": ["default", *range(1, 10), *map(str, range(1, 10))]},
+    show=lambda level: "default",
+)
 def _level(text: str) -> int:
     if text == "default":
         return zlib.Z_DEFAULT_COMPRESSION
     if not re.fullmatch("[1-9]", text):
         raise ValueError(f"{quoted(text)} is no level; write default, or 1 (fast) to 9 (small)")
     return int(text)
+
+
+@written(lambda: SIZE, show=format_size)
+def _length(text: str) -> int:
+    return parse_size(text)
 
 
 PREFIXES = ("compress.",)
@@ -73,7 +83,7 @@ OPTIONS = (
         "From `1`, fast, to `9`, small; `default` is about 6.",
     ),
     Option(
-        "compress.min.length", parse_size, 1024, "Shorter bodies stay as they are; a size in bytes."
+        "compress.min.length", _length, 1024, "Shorter bodies stay as they are; a size in bytes."
     ),
 )
 

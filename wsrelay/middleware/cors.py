@@ -11,6 +11,7 @@ from typing import Any
 
 from wsrelay._text import quoted
 from wsrelay.config import parse_duration
+from wsrelay.config.schema import written
 from wsrelay.http.chain import Handler, SyncHandler
 from wsrelay.http.headers import MutableHeaders, add_vary, is_token, list_tokens
 from wsrelay.http.origin import OriginPatterns
@@ -22,6 +23,7 @@ from .options import Option, OptionError, flag, read_options, tokens, with_keywo
 __all__ = ["OPTIONS", "PREFIXES", "Cors"]
 
 
+@written(lambda: {"type": "string"}, show=lambda patterns: ", ".join(patterns.texts))
 def _origins(text: str) -> OriginPatterns:
     patterns = OriginPatterns(text)
     if not patterns.texts:
@@ -29,6 +31,7 @@ def _origins(text: str) -> OriginPatterns:
     return patterns
 
 
+@written(lambda: {"type": ["integer", "string"], "minimum": 0})
 def _age(text: str) -> int:
     """Whole seconds of a number of seconds or a duration; a part of a second counts whole."""
     if text.isascii() and text.isdecimal():
@@ -39,6 +42,7 @@ def _age(text: str) -> int:
     return math.ceil(seconds)
 
 
+@written(lambda: {"type": "string"}, show=", ".join)
 def _methods(text: str) -> tuple[str, ...]:
     return tokens(text.upper())
 

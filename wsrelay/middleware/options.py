@@ -6,6 +6,8 @@ from typing import Any
 
 from wsrelay._text import did_you_mean, quoted
 from wsrelay.config import parse_duration, parse_size
+from wsrelay.config.durations import DURATION, SIZE, format_duration, format_size
+from wsrelay.config.schema import written
 from wsrelay.http.headers import is_token
 
 __all__ = [
@@ -108,6 +110,7 @@ def _as_text(value: object) -> str:
     return str(value)
 
 
+@written(lambda: DURATION, show=format_duration)
 def duration(text: str) -> float:
     """Seconds of a Go duration that is not negative; `0` is off, less than 1 ms is 1 ms."""
     seconds = parse_duration(text)
@@ -116,6 +119,7 @@ def duration(text: str) -> float:
     return max(seconds, SHORTEST) if seconds else 0.0
 
 
+@written(lambda: {**SIZE, "minimum": 1}, show=format_size)
 def size(text: str) -> int:
     """Bytes, more than none."""
     value = parse_size(text)
@@ -124,6 +128,7 @@ def size(text: str) -> int:
     return value
 
 
+@written(lambda: {"type": ["integer", "string"], "minimum": 0, "pattern": "^[0-9]+$"})
 def count(text: str) -> int:
     """A whole number from 0; 0 is off."""
     if not (text.isascii() and text.isdecimal()):
@@ -131,6 +136,7 @@ def count(text: str) -> int:
     return int(text)
 
 
+@written(lambda: {"type": ["boolean", "string"], "pattern": "^(true|false)$"})
 def flag(text: str) -> bool:
     """`true` or `false`."""
     if text not in ("true", "false"):
@@ -138,11 +144,13 @@ def flag(text: str) -> bool:
     return text == "true"
 
 
+@written(lambda: {"type": ["string", "number", "boolean"]}, show=", ".join)
 def names(text: str) -> tuple[str, ...]:
     """A comma-separated list; blanks around its parts do not count."""
     return tuple(part for part in (part.strip() for part in text.split(",")) if part)
 
 
+@written(lambda: {"type": ["string", "number", "boolean"]}, show=", ".join)
 def tokens(text: str) -> tuple[str, ...]:
     """A comma-separated list of different tokens (RFC 9110 5.6.2), in their order."""
     found = names(text)
@@ -157,6 +165,7 @@ def tokens(text: str) -> tuple[str, ...]:
 def choice(*choices: str) -> Callable[[str], str]:
     """A reader for one of a few words."""
 
+    @written(lambda: {"enum": [*choices, *(int(one) for one in choices if one.isdecimal())]})
     def read(text: str) -> str:
         if text not in choices:
             hint = did_you_mean(text, choices) or f"; write {', '.join(choices)}"

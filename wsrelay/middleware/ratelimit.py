@@ -17,7 +17,8 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from wsrelay._text import did_you_mean, quoted
-from wsrelay.config import format_duration
+from wsrelay.config.durations import DURATION, format_duration
+from wsrelay.config.schema import written
 from wsrelay.errors import HTTPError
 from wsrelay.http.addresses import subscriber_of
 from wsrelay.http.chain import Handler, SyncHandler
@@ -65,6 +66,7 @@ def _query_key(name: str) -> Callable[[Request], Key]:
 # -- options ---------------------------------------------------------------------------------------
 
 
+@written(lambda: {"type": ["integer", "string"], "minimum": 1, "pattern": "^[0-9]+$"})
 def _at_least_one(text: str) -> int:
     number = count(text)
     if number == 0:
@@ -72,6 +74,7 @@ def _at_least_one(text: str) -> int:
     return number
 
 
+@written(lambda: DURATION, show=format_duration)
 def _window(text: str) -> float:
     seconds = duration(text)
     if seconds == 0:
@@ -79,6 +82,7 @@ def _window(text: str) -> float:
     return seconds
 
 
+@written(lambda: {"type": "string"}, show=lambda key: "ip")
 def _key(text: str) -> Callable[[Request], Key]:
     kind, _, name = text.partition(":")
     if text == "ip":

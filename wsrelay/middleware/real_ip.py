@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from wsrelay.config import Proxy, parse_proxy
+from wsrelay.config.schema import written
 from wsrelay.http.addresses import TrustedPeers, parse_node
 from wsrelay.http.chain import Handler, SyncHandler
 from wsrelay.http.forwarded import elements, find_client
@@ -16,14 +17,21 @@ __all__ = ["OPTIONS", "PREFIXES", "RealIP"]
 logger = logging.getLogger("wsrelay.real_ip")
 
 
+@written(lambda: {"type": "string"})
 def _subnets(text: str) -> tuple[Proxy, ...]:
     return tuple(parse_proxy(name) for name in names(text))
 
 
 PREFIXES = ("real_ip.",)
 OPTIONS = (
-    Option("real_ip.trusted.subnets", _subnets, None),
-    Option("real_ip.trust_all", flag, False),
+    Option(
+        "real_ip.trusted.subnets",
+        _subnets,
+        None,
+        "Proxies whose headers count: subnets separated by commas, `unix` for every peer on a Unix "
+        "socket; without it, `trusted_proxies` of the service.",
+    ),
+    Option("real_ip.trust_all", flag, False, "Whether the headers of every peer count."),
 )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wsrelay._text import did_you_mean, quoted
+from wsrelay._text import did_you_mean, nearest, quoted
 from wsrelay.middleware import compress, cors, ratelimit, real_ip
 from wsrelay.middleware.options import Option, OptionError
 from wsrelay.middleware.real_ip import RealIP
@@ -84,11 +84,13 @@ class _Half:
         self.options_key = options_key
         self.options = options
         self.layers = layers
-        self.kinds = {
-            name: MIDDLEWARE[name]
+        # A misspelt name counts as the one that was meant: its options are checked, not disowned.
+        meant = [
+            name if name in MIDDLEWARE else nearest(name, MIDDLEWARE)
             for name in layers
-            if isinstance(name, str) and name in MIDDLEWARE
-        }
+            if isinstance(name, str)
+        ]
+        self.kinds = {name: MIDDLEWARE[name] for name in meant if name is not None}
         self.built: list[Any] = []
         self.problems: Problems = {}
 
@@ -108,13 +110,14 @@ class _Half:
                 self.problems[self.options_key, option] = self._unclaimed(option, other)
 
     def _make(self, at: int, name: str) -> None:
-        kind = self.kinds.get(name)
-        if kind is None:
-            hint = did_you_mean(name, MIDDLEWARE)
+        meant = name if name in MIDDLEWARE else nearest(name, MIDDLEWARE)
+        if meant != name:
+            hint = f", did you mean {quoted(meant)}?" if meant is not None else ""
             self.problems[self.key, at] = f"unknown middleware {quoted(name)}{hint}"
+        if meant is None:
             return
         try:
-            self.built.append(kind.make(self.options))
+            self.built.append(MIDDLEWARE[meant].make(self.options))
         except OptionError as error:
             for option, text in error.problems:
                 self.problems[self.options_key, option] = text
@@ -125,6 +128,4 @@ class _Half:
             known = [each.name for kind in self.kinds.values() for each in kind.options]
             return f"unknown option {quoted(option)}{did_you_mean(option, known)}"
         mend = f"put it under {other.options_key}" if owner in other.kinds else "add it there"
-        return (
-            f"option {quoted(option)} belongs to {owner}, which is not in {self.key}: {mend}"
-        )
+        return f"option {quoted(option)} belongs to {owner}, which is not in {self.key}: {mend}"
