@@ -105,7 +105,12 @@ def test_defaults_are_written_as_in_a_file():
         found = properties(name, way)["properties"].items()
         return {key: value["default"] for key, value in found if "default" in value}
 
-    assert defaults("http.service") == {"addr": "127.0.0.1:8080", "trusted_proxies": []}
+    assert defaults("http.service") == {
+        "addr": "127.0.0.1:8080",
+        "trusted_proxies": [],
+        "proxy_headers": "x-forwarded",
+        "proxy_protocol": False,
+    }
     assert defaults("timeouts", "http.service", "timeouts") == {
         "header": "10s",
         "read": "30s",

@@ -36,6 +36,12 @@ class OriginPatterns:
         self.match_all = "*" in self.texts
         self._patterns = [_Pattern(text) for text in self.texts if text != "*"]
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OriginPatterns) and self.texts == other.texts
+
+    def __hash__(self) -> int:
+        return hash(self.texts)
+
     def match(self, text: str) -> bool:
         """Whether an `Origin` is one that a pattern means, in linear time.
 

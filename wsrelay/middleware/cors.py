@@ -23,7 +23,10 @@ from .options import Option, OptionError, flag, read_options, tokens, with_keywo
 __all__ = ["OPTIONS", "PREFIXES", "Cors"]
 
 
-@written(lambda: {"type": "string"}, show=lambda patterns: ", ".join(patterns.texts))
+@written(
+    lambda: {"type": ["string", "number", "boolean"]},
+    show=lambda patterns: ", ".join(patterns.texts),
+)
 def _origins(text: str) -> OriginPatterns:
     patterns = OriginPatterns(text)
     if not patterns.texts:
@@ -42,7 +45,7 @@ def _age(text: str) -> int:
     return math.ceil(seconds)
 
 
-@written(lambda: {"type": "string"}, show=", ".join)
+@written(lambda: {"type": ["string", "number", "boolean"]}, show=", ".join)
 def _methods(text: str) -> tuple[str, ...]:
     return tokens(text.upper())
 
