@@ -187,12 +187,12 @@ cdef class Connection(Receiving):
         return self.queue_control(PING, self.ping_serial.to_bytes(4, "big"))
 
     def heartbeat(self) -> None:
-        """`ws.heartbeat` to the target."""
+        """`ws.heartbeat` to the target; of what a full mailbox refuses the next one tells more."""
         if self.target is None or not self.joined:
             return
         self.target.post(WS_HEARTBEAT, {
             CLIENT_PID: self.pid, "uptime": self.uptime(), "uptime_ms": self.uptime_ms(),
-            "message_count": self.messages_in, METADATA: self.metadata}, self.pid, 0, True)
+            "message_count": self.messages_in, METADATA: self.metadata}, self.pid, 0, False)
 
     def uptime(self) -> str:
         """The age of the connection as text; the relay gives it Go's form."""

@@ -17,6 +17,7 @@ from connection_helpers import (
     echo,
     flood,
     frames,
+    hang,
     on_loop,
     say,
     settle,
@@ -333,6 +334,25 @@ async def test_heartbeat():
             "metadata": {"a": 1},
         }
     ]
+    await stage.stop()
+
+
+@on_loop
+async def test_a_full_mailbox_refuses_heartbeats():
+    stage = Stage()
+    target = stage.spawn(hang)
+    target.set_mailbox_max(3)
+    connection, _ = stage.connect(target, ping_interval=0)
+    connection.configure("ws.message", {}, 10)
+    for _ in range(10):
+        stage.advance(10.5)
+    connection.connection_lost(None)
+    await settle()
+    inbox = target.inbox()
+    topics = [inbox.receive_nowait().topic for _ in range(len(inbox))]
+    assert topics == ["ws.join", "ws.heartbeat", "ws.heartbeat", "ws.leave"]
+    assert target.describe()["dropped"] == 8
+    target.terminate()
     await stage.stop()
 
 
