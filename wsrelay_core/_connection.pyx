@@ -105,6 +105,8 @@ cdef class Connection(Receiving):
         elif self.state == OPEN:
             self.deadlines.start(self.opened)
             self.join()
+            if self.outbox.frames:
+                self.mark_dirty()  # somebody who found it among the processes was faster
         else:
             # The target ended between the answer of the handler and the 101.
             self.deadlines.closing(self.opened)
@@ -120,7 +122,8 @@ cdef class Connection(Receiving):
         self.state = CLOSED
         self.accepting = False
         self.set_cause(ABNORMAL_CLOSURE, "", "connection_lost", "network", "error")
-        self.forget_target()
+        self.leave(self.cause, self.code, False)
+        self.outbox.fail_waiting(f"{self.pid} ended")
         self.disarm()
         self.end(self.exit_reason, self.record(), None)
 

@@ -112,6 +112,37 @@ async def test_abandon_ends_it_once_without_a_leave():
 
 
 @on_loop
+async def test_what_is_sent_before_the_start_goes_out_behind_it():
+    stage = Stage()
+    connection = Connection(stage.scheduler, stage.host, "websocket")
+    connection.watch_target(stage.target.pid)
+    assert say(connection, "early")
+    await settle()
+    wire = Wire()
+    wire.protocol = connection
+    connection.start(wire)
+    await settle()
+    assert frames(wire) == [(TEXT, "early")] and stage.topics() == ["ws.join"]
+    await stage.stop()
+
+
+@on_loop
+async def test_abandon_after_a_transfer_leaves_who_was_joined():
+    stage = Stage()
+    connection = Connection(stage.scheduler, stage.host, "websocket", queue_max=10)
+    connection.watch_target(stage.target.pid)
+    connection.join()
+    assert say(connection, "early")
+    waiting = connection.drained()
+    connection.abandon()
+    await settle()
+    assert stage.topics() == ["ws.join", "ws.leave"] and stage.leave["code"] == 1006
+    with pytest.raises(NoProcess):
+        await waiting
+    await stage.stop()
+
+
+@on_loop
 async def test_without_a_target_it_closes():
     stage = Stage()
     connection = Connection(stage.scheduler, stage.host, "websocket")
