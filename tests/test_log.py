@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from wsrelay.errors import ProcessExit
 from wsrelay.log import Limited, describe, escape
 
 
@@ -32,10 +33,11 @@ def test_describe():
     assert describe(ValueError("bad\nthing")) == r"ValueError: bad\nthing"
 
 
-def test_describe_of_an_error_whose_text_fails():
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt, ProcessExit("text")])
+def test_describe_of_an_error_whose_text_fails(failure):
     class Hostile(Exception):
         def __str__(self):
-            raise RuntimeError
+            raise failure
 
     assert describe(Hostile()) == "Hostile: (its text can't be shown)"
 

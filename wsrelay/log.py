@@ -35,7 +35,7 @@ def describe(error: BaseException) -> str:
     """An exception in one line, even one whose own text fails."""
     try:
         text = str(error)
-    except Exception:
+    except BaseException:  # as the traceback module does: what a text raises is nobody's order
         text = "(its text can't be shown)"
     return escape(f"{type(error).__name__}: {text}")
 
