@@ -2,11 +2,46 @@
 
 import logging
 import time
+import traceback
 from collections.abc import Callable
 
-__all__ = ["Limited", "describe", "escape"]
+__all__ = ["Limited", "describe", "escape", "logger_of"]
 
 LOGGED_CHARACTERS = 200
+TRACEBACK_LINES = 200
+TRACEBACK_CHARACTERS = 500  # of a line, which may be one of source code
+
+
+def logger_of(name: str) -> logging.Logger:
+    """The logger of code that logs errors of handlers and processes.
+
+    Their texts often repeat what a client sent, so the lines of its tracebacks are indented (what
+    follows a line end in a text can't pass for a line of the log), cut, and without control
+    characters. It is done here and not in a formatter, so that it holds for each handler.
+    """
+    logger = logging.getLogger(name)
+    logger.addFilter(_escape_traceback)
+    return logger
+
+
+def _escape_traceback(record: logging.LogRecord) -> bool:
+    if record.exc_info and record.exc_info[1] is not None:
+        record.exc_text = _traceback(record.exc_info[1])
+    return True
+
+
+def _traceback(error: BaseException) -> str:
+    lines = "".join(traceback.format_exception(error)).rstrip("\n").split("\n")
+    if len(lines) > TRACEBACK_LINES:
+        half = TRACEBACK_LINES // 2
+        lines = [*lines[:half], f"... {len(lines) - 2 * half} more lines ...", *lines[-half:]]
+    return "\n".join("  " + _printable(line) for line in lines)
+
+
+def _printable(line: str) -> str:
+    cut = line[:TRACEBACK_CHARACTERS]
+    shown = "".join(one if one.isprintable() else escape(one) for one in cut)
+    return shown if cut == line else shown + "..."
 
 
 def escape(text: str | bytes, limit: int = LOGGED_CHARACTERS) -> str:
