@@ -79,7 +79,7 @@ class Relay:
         origins: who may connect.
         seats: how many are connected.
         drain: seconds over which a stopping server closes its connections.
-        dropped_log: bounds what its connections log.
+        dropped_log: bounds what it and its connections log of bad headers and messages.
 
     Raises:
         OptionError: unknown or unreadable options.
@@ -210,15 +210,18 @@ class Attempt:
         del response.headers[RELAY_HEADER]
         path = escape(self._request.path)
         if response.status_code != 200 or response.body:
-            logger.warning("%s: %s ignored, the response is no empty 200", path, RELAY_HEADER)
+            self._warn("%s: %s ignored, the response is no empty 200", path, RELAY_HEADER)
             return response
         try:
             return self._upgrade(response, read_header(values))
         except (FieldError, InvalidPID) as error:
             rule = str(error) if isinstance(error, FieldError) else "target_pid: malformed PID"
             value = escape(b", ".join(values))
-            logger.warning("%s: %s: %s in %s", path, RELAY_HEADER, rule, value)
+            self._warn("%s: %s: %s in %s", path, RELAY_HEADER, rule, value)
             return PlainTextResponse(rule, 400)
+
+    def _warn(self, message: str, *args: object) -> None:
+        self._relay.dropped_log.warning(logger, message, *args)
 
     def _upgrade(self, response: Response, command: RelayCommand) -> Upgrade:
         connection, extension = self._relay.connect(

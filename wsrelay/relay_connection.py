@@ -78,7 +78,9 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
 
     def _refuse(self, payload: Any, sender: PID | None, error: str) -> None:
         asked = payload.get("target_pid") if isinstance(payload, Mapping) else None
-        logger.warning("%s: ws.control of %s refused: %s", self.pid, sender, error)
+        self.relay.dropped_log.warning(
+            logger, "%s: ws.control of %s refused: %s", self.pid, sender, error
+        )
         if sender is not None:
             answer = {"client_pid": self.pid, "error": error, "target_pid": asked}
             self.tell(sender, "ws.control.error", answer)

@@ -267,6 +267,18 @@ def test_without_a_sender_it_is_only_logged(loop, caplog):
 
 
 @both_loops
+def test_a_flood_of_refused_controls_is_a_few_lines(loop, caplog):
+    async def main():
+        async with room() as here, here.client() as client:
+            for _ in range(500):
+                assert control(client, target_pid="nobody")
+
+    caplog.set_level(logging.WARNING)
+    run_on(loop, main())
+    assert 0 < len([one for one in caplog.records if "refused" in one.getMessage()]) <= 20
+
+
+@both_loops
 def test_a_closing_connection_moves_no_more(loop, caplog):
     async def main():
         async with room() as here, here.client() as client:
