@@ -1,9 +1,13 @@
 """What may be written of what strangers send, and how often."""
 
+import io
 import logging
 
 import pytest
 
+import wsrelay.http.logs
+import wsrelay.lifecycle
+from wsrelay.errors import ProcessExit
 from wsrelay.log import Limited, describe, escape, printable
 
 
@@ -32,12 +36,38 @@ def test_describe():
     assert describe(ValueError("bad\nthing")) == r"ValueError: bad\nthing"
 
 
-def test_describe_of_an_error_whose_text_fails():
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt, ProcessExit("text")])
+def test_describe_of_an_error_whose_text_fails(failure):
     class Hostile(Exception):
         def __str__(self):
-            raise RuntimeError
+            raise failure
 
     assert describe(Hostile()) == "Hostile: (its text can't be shown)"
+
+
+@pytest.mark.parametrize("room", [wsrelay.http.logs, wsrelay.lifecycle])
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        ("bad 1\n2026-01-01 ERROR forged", ["  ValueError: bad 1", "  2026-01-01 ERROR forged"]),
+        ("\x1b[31m\r\u2028\x85\u202eé", [r"  ValueError: \x1b[31m\r\u2028\x85\u202eé"]),
+        ("x" * 100_000, ["  ValueError: " + "x" * 488 + "..."]),
+        ("\n" * 100_000 + "end", ["  ", "  end"]),
+    ],
+)
+def test_the_text_of_an_error_does_not_leave_its_traceback(room, text, last):
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    room.logger.addHandler(handler)
+    try:
+        raise ValueError(text)
+    except ValueError as error:
+        room.logger.error("failed", exc_info=error)
+    room.logger.removeHandler(handler)
+    first, second, *lines = stream.getvalue().removesuffix("\n").split("\n")
+    assert (first, second) == ("failed", "  Traceback (most recent call last):")
+    assert lines[-len(last) :] == last and len(lines) <= 200
+    assert all(line.startswith("  ") for line in lines)
 
 
 def test_limited(caplog):

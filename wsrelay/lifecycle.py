@@ -15,7 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from wsrelay.config import Address
-from wsrelay.log import describe
+from wsrelay.log import describe, logger_of
 from wsrelay.relay_connection import RelayConnection
 from wsrelay_core import Connection, CoroutineProcess, Process, Scheduler, watch_exit
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Reporter", "run", "stop"]
 
-logger = logging.getLogger("wsrelay.process")
+logger = logger_of("wsrelay.process")
 app_logger = logging.getLogger("wsrelay.app")
 
 DRAIN_BATCH = 100  # connections that are told to go at once

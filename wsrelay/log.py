@@ -2,11 +2,44 @@
 
 import logging
 import time
+import traceback
 from collections.abc import Callable
 
-__all__ = ["Limited", "describe", "escape", "printable"]
+__all__ = ["Limited", "describe", "escape", "logger_of", "printable"]
 
 LOGGED_CHARACTERS = 200
+TRACEBACK_LINES = 200
+TRACEBACK_CHARACTERS = 500  # of a line, which may be one of source code
+
+
+def logger_of(name: str) -> logging.Logger:
+    """The logger of code that logs errors of handlers and processes.
+
+    Their texts often repeat what a client sent, so the lines of its tracebacks are indented (what
+    follows a line end in a text can't pass for a line of the log), cut, and without control
+    characters. It is done here and not in a formatter, so that it holds for each handler.
+    """
+    logger = logging.getLogger(name)
+    logger.addFilter(_escape_traceback)
+    return logger
+
+
+def _escape_traceback(record: logging.LogRecord) -> bool:
+    if record.exc_info and record.exc_info[1] is not None:
+        record.exc_text = _traceback(record.exc_info[1])
+    return True
+
+
+def _traceback(error: BaseException) -> str:
+    lines = "".join(traceback.format_exception(error)).rstrip("\n").split("\n")
+    if len(lines) > TRACEBACK_LINES:
+        half = TRACEBACK_LINES // 2
+        lines = [*lines[:half], f"... {len(lines) - 2 * half} more lines ...", *lines[-half:]]
+    return "\n".join("  " + printable(_cut(line)) for line in lines)
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= TRACEBACK_CHARACTERS else line[:TRACEBACK_CHARACTERS] + "..."
 
 
 def escape(text: str | bytes, limit: int = LOGGED_CHARACTERS) -> str:
@@ -42,7 +75,7 @@ def describe(error: BaseException) -> str:
     """An exception in one line, even one whose own text fails."""
     try:
         text = str(error)
-    except Exception:
+    except BaseException:  # as the traceback module does: what a text raises is nobody's order
         text = "(its text can't be shown)"
     return escape(f"{type(error).__name__}: {text}")
 

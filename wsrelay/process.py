@@ -520,7 +520,7 @@ def register(name: str, pid: Destination | None = None) -> None:
 def _checked_name(name: object) -> str:
     if not isinstance(name, str):
         raise TypeError(f"a name is a str, not {type(name).__name__}")
-    return str(name)
+    return str.__str__(name)  # of an enum's member str() is something else
 
 
 def lookup(name: str) -> PID | None:

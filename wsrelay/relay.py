@@ -231,14 +231,18 @@ class Attempt:
         connection, extension = self._relay.connect(
             self._request, self._opening, command, self._seat
         )
-        upgrade = Upgrade(
-            self._opening.accept,
-            connection,
-            subprotocol=connection.subprotocol,
-            extension=extension,
-            headers=response.headers.raw,
-            abandon=connection.abandon,
-        )
+        try:
+            upgrade = Upgrade(
+                self._opening.accept,
+                connection,
+                subprotocol=connection.subprotocol,
+                extension=extension,
+                headers=response.headers.raw,
+                abandon=connection.abandon,
+            )
+        except BaseException:  # of headers that were put into `raw` unchecked
+            connection.abandon()
+            raise
         note_upgrade(upgrade)
         self._seat.used = True
         self._failed = False

@@ -90,7 +90,7 @@ def relay_to(
         subprotocol: used if the client offered it.
     """
     fields = {
-        "target_pid": str(pid),
+        "target_pid": pid,
         "message_topic": message_topic,
         "heartbeat_interval": heartbeat_interval,
         "metadata": None if metadata is None else dict(metadata),
@@ -112,7 +112,7 @@ def _text(fields: Mapping[str, Any], name: str) -> str | None:
         raise FieldError(f"{name}: must be a string")
     if not value:
         raise FieldError(f"{name}: must not be empty")
-    return value
+    return str.__str__(value)  # of an enum's member str() is something else
 
 
 def _topic(fields: Mapping[str, Any]) -> str | None:
@@ -123,7 +123,7 @@ def _topic(fields: Mapping[str, Any]) -> str | None:
         raise FieldError("message_topic: must not begin with @")
     if topic in OWN_TOPICS:
         raise FieldError("message_topic: is one of the relay's own topics")
-    return str(topic)
+    return topic
 
 
 def _heartbeat(fields: Mapping[str, Any]) -> float | None:

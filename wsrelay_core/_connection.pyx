@@ -105,6 +105,8 @@ cdef class Connection(Receiving):
         elif self.state == OPEN:
             self.deadlines.start(self.opened)
             self.join()
+            if self.outbox.frames:
+                self.mark_dirty()  # somebody who found it among the processes was faster
         else:
             # The target ended between the answer of the handler and the 101.
             self.deadlines.closing(self.opened)
@@ -120,7 +122,8 @@ cdef class Connection(Receiving):
         self.state = CLOSED
         self.accepting = False
         self.set_cause(ABNORMAL_CLOSURE, "", "connection_lost", "network", "error")
-        self.forget_target()
+        self.leave(self.cause, self.code, False)
+        self.outbox.fail_waiting(f"{self.pid} ended")
         self.disarm()
         self.end(self.exit_reason, self.record(), None)
 
@@ -187,12 +190,12 @@ cdef class Connection(Receiving):
         return self.queue_control(PING, self.ping_serial.to_bytes(4, "big"))
 
     def heartbeat(self) -> None:
-        """`ws.heartbeat` to the target."""
+        """`ws.heartbeat` to the target; of what a full mailbox refuses the next one tells more."""
         if self.target is None or not self.joined:
             return
         self.target.post(WS_HEARTBEAT, {
             CLIENT_PID: self.pid, "uptime": self.uptime(), "uptime_ms": self.uptime_ms(),
-            "message_count": self.messages_in, METADATA: self.metadata}, self.pid, 0, True)
+            "message_count": self.messages_in, METADATA: self.metadata}, self.pid, 0, False)
 
     def uptime(self) -> str:
         """The age of the connection as text; the relay gives it Go's form."""

@@ -64,3 +64,6 @@ cdef class Mailbox:
     cdef int pour_into(self, Mailbox other) except -1
     cdef int discard(self) except -1
     cdef int shut(self, bint discard) except -1
+
+
+cdef str short(object payload)

@@ -6,6 +6,7 @@ import time
 from wsrelay_core._errors import InvalidPID, NameTaken
 
 cimport cython
+from cpython.unicode cimport PyUnicode_FromObject
 
 # The name by which a node means itself; `{this@host|uniq}` and `{host|uniq}` are one PID.
 cdef str THIS_NODE = "this"
@@ -74,7 +75,7 @@ cdef class PID(str):
             return text
         if not isinstance(text, str):
             raise TypeError(f"a PID is a str, not {type(text).__name__}")
-        return PID(_canonical(str(text)))
+        return PID(_canonical(PyUnicode_FromObject(text)))
 
 
 cdef str _canonical(str text):
@@ -122,7 +123,8 @@ cdef object plain_dest(object dest):
     if not isinstance(dest, str):
         raise TypeError(f"a destination is a PID or a registered name, "
                         f"not {type(dest).__name__}")
-    text = str(dest)
+    # Of a subclass the text itself: str() of an enum's member is its name.
+    text = PyUnicode_FromObject(dest)
     return PID(_canonical(text)) if is_pid_shaped(text) else text
 
 

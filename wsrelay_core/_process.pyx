@@ -6,7 +6,7 @@ from wsrelay_core._errors import HostFull, NoApp, NoProcess, ProcessExit
 
 cimport cython
 
-from wsrelay_core._mailbox cimport Waiter
+from wsrelay_core._mailbox cimport Waiter, short
 from wsrelay_core._pid cimport PID, new_pid, plain_dest
 from wsrelay_core._scheduler cimport Scheduler, monotonic
 
@@ -31,7 +31,7 @@ cdef class Result:
         self.error = error
 
     def __repr__(self):
-        return f"Result(value={self.value!r}, error={self.error!r})"
+        return f"Result(value={short(self.value)}, error={short(self.error)})"
 
 
 @cython.final

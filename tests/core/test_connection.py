@@ -17,6 +17,7 @@ from connection_helpers import (
     echo,
     flood,
     frames,
+    hang,
     on_loop,
     say,
     settle,
@@ -107,6 +108,37 @@ async def test_abandon_ends_it_once_without_a_leave():
     await settle()
     assert not connection.alive and stage.topics() == []
     assert not stage.target.has_relations()
+    await stage.stop()
+
+
+@on_loop
+async def test_what_is_sent_before_the_start_goes_out_behind_it():
+    stage = Stage()
+    connection = Connection(stage.scheduler, stage.host, "websocket")
+    connection.watch_target(stage.target.pid)
+    assert say(connection, "early")
+    await settle()
+    wire = Wire()
+    wire.protocol = connection
+    connection.start(wire)
+    await settle()
+    assert frames(wire) == [(TEXT, "early")] and stage.topics() == ["ws.join"]
+    await stage.stop()
+
+
+@on_loop
+async def test_abandon_after_a_transfer_leaves_who_was_joined():
+    stage = Stage()
+    connection = Connection(stage.scheduler, stage.host, "websocket", queue_max=10)
+    connection.watch_target(stage.target.pid)
+    connection.join()
+    assert say(connection, "early")
+    waiting = connection.drained()
+    connection.abandon()
+    await settle()
+    assert stage.topics() == ["ws.join", "ws.leave"] and stage.leave["code"] == 1006
+    with pytest.raises(NoProcess):
+        await waiting
     await stage.stop()
 
 
@@ -333,6 +365,25 @@ async def test_heartbeat():
             "metadata": {"a": 1},
         }
     ]
+    await stage.stop()
+
+
+@on_loop
+async def test_a_full_mailbox_refuses_heartbeats():
+    stage = Stage()
+    target = stage.spawn(hang)
+    target.set_mailbox_max(3)
+    connection, _ = stage.connect(target, ping_interval=0)
+    connection.configure("ws.message", {}, 10)
+    for _ in range(10):
+        stage.advance(10.5)
+    connection.connection_lost(None)
+    await settle()
+    inbox = target.inbox()
+    topics = [inbox.receive_nowait().topic for _ in range(len(inbox))]
+    assert topics == ["ws.join", "ws.heartbeat", "ws.heartbeat", "ws.leave"]
+    assert target.describe()["dropped"] == 8
+    target.terminate()
     await stage.stop()
 
 

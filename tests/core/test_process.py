@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from core_helpers import Core, settle
 
-from wsrelay_core import CoroutineProcess, Event, Host, current_process, send, watch_exit
+from wsrelay_core import CoroutineProcess, Event, Host, Result, current_process, send, watch_exit
 from wsrelay_core._errors import HostFull, LinkFailed, NameTaken, NoProcess, ProcessExit
 
 
@@ -79,6 +79,15 @@ def test_event_fields(run) -> None:
             assert repr(event.result) == "Result(value=None, error=ValueError('boom'))"
 
     run(main())
+
+
+def test_the_repr_of_a_result_is_short_and_never_fails() -> None:
+    class Hostile:
+        def __repr__(self) -> str:
+            raise ValueError
+
+    assert repr(Result(Hostile())) == "Result(value=<Hostile, whose repr fails>, error=None)"
+    assert len(repr(Result("x" * 10**6))) < 100
 
 
 def test_several_monitors_are_several_events(run) -> None:

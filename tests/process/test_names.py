@@ -1,6 +1,7 @@
 """Names, options, `info`, `app.processes()`, `self_task`."""
 
 import asyncio
+import enum
 
 import pytest
 from process_helpers import answers, never_ends, spawn_parked, topics, waits
@@ -23,6 +24,22 @@ def test_register_and_lookup(inside):
         assert process.lookup("child") == process.lookup("alias") == pid
         assert process.info(pid).names == ("child", "alias")
         assert process.info(pid).name == "child"
+
+    inside(body)
+
+
+class Name(str, enum.Enum):  # noqa: UP042 - its str() is its name, a StrEnum's its value
+    LOBBY = "lobby"
+
+
+def test_a_name_of_an_enum_is_its_text(inside):
+    async def body():
+        pid = await spawn_parked(waits, name=Name.LOBBY)
+        assert process.info(pid).names == ("lobby",)
+        assert process.lookup("lobby") == process.lookup(Name.LOBBY) == pid
+        assert process.info("lobby").pid == process.info(Name.LOBBY).pid == pid
+        process.unregister(Name.LOBBY)
+        assert not process.send("lobby", "topic")
 
     inside(body)
 

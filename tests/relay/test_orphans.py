@@ -60,7 +60,21 @@ def relay_with_a_body(here):
     return response
 
 
-FAILURES = [fail, refuse, return_nonsense, relay_to_the_dead, relay_badly, relay_with_a_body]
+def relay_with_a_raw_header(here):
+    response = relay_to(here.spawned[0])
+    response.headers.raw.append((b"not\r\nchecked", b""))
+    return response
+
+
+FAILURES = [
+    fail,
+    refuse,
+    return_nonsense,
+    relay_to_the_dead,
+    relay_badly,
+    relay_with_a_body,
+    relay_with_a_raw_header,
+]
 
 
 @pytest.mark.parametrize("relay_outside", [False, True])

@@ -85,6 +85,23 @@ def test_a_flood_of_bad_headers_is_a_few_lines(run, caplog, monkeypatch, status)
     assert len([one for one in caplog.records if one.name == "wsrelay.relay"]) == 5
 
 
+@pytest.mark.parametrize(("value", "status"), [(b"{}", 400), (b'{"target_pid": "x"}', 404)])
+def test_a_flood_of_bad_answers_is_a_few_lines(run, caplog, value, status):
+    async def main():
+        def connect(request, here):
+            response = with_header(here, value)
+            response.status_code = 200 if status == 400 else status
+            return response
+
+        async with stage(connect) as here:
+            for _ in range(50):
+                await refused(here, handshake_bytes(), status)
+
+    run(main())
+    lines = [one for one in caplog.records if one.name == "wsrelay.relay"]
+    assert 0 < len(lines) <= 20
+
+
 def test_the_logged_value_is_escaped_and_cut(run, caplog):
     async def main():
         value = b'{"target_pid": 1, "x": "' + "é\u2028".encode() + b"y" * 1000 + b'"}'

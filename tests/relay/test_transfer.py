@@ -1,6 +1,7 @@
 """`ws.control`: a live connection moves, or changes in place (relay contract, section 5)."""
 
 import asyncio
+import enum
 import logging
 import random
 
@@ -47,6 +48,25 @@ def test_leave_with_the_old_metadata_then_join_with_the_new(loop):
                     "clean": True, "metadata": {"room": 1, "user": 7},
                 }
                 assert process.info(client.pid).target == other
+
+    run_on(loop, main())
+
+
+class Word(str, enum.Enum):  # noqa: UP042 - its str() is its name, a StrEnum's its value
+    TOPIC = "chat"
+    TARGET = "other"
+
+
+@both_loops
+def test_texts_may_be_members_of_an_enum(loop):
+    async def main():
+        async with room() as here, here.client() as client:
+            other, mail = here.keeper()
+            process.register(Word.TARGET, other)
+            assert control(client, target_pid=Word.TARGET, message_topic=Word.TOPIC)
+            client.send("one")
+            await mail.until(2)
+            assert mail.topics() == ["ws.join", "chat"]
 
     run_on(loop, main())
 
@@ -244,6 +264,18 @@ def test_without_a_sender_it_is_only_logged(loop, caplog):
 
     caplog.set_level(logging.WARNING)
     run_on(loop, main())
+
+
+@both_loops
+def test_a_flood_of_refused_controls_is_a_few_lines(loop, caplog):
+    async def main():
+        async with room() as here, here.client() as client:
+            for _ in range(500):
+                assert control(client, target_pid="nobody")
+
+    caplog.set_level(logging.WARNING)
+    run_on(loop, main())
+    assert 0 < len([one for one in caplog.records if "refused" in one.getMessage()]) <= 20
 
 
 @both_loops

@@ -1,7 +1,7 @@
 """The logger of the HTTP side; what a client sent enters it through `wsrelay.log.escape` only."""
 
-import logging
+from wsrelay.log import logger_of
 
 __all__ = ["logger"]
 
-logger = logging.getLogger("wsrelay.http")
+logger = logger_of("wsrelay.http")
