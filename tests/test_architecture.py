@@ -28,7 +28,7 @@ THIN = {
         "config.problems config.durations config.environment config.nodes config.values "
         "config.fields config.references config.entries config.yaml config.load config"
     ),
-    "process": "process_info process",
+    "process": "process_info starting process",
     "http": (
         "http.logs http.limits http.authority http.headers http.head http.body http.request "
         "http.response http.chain http.routes http.router http.origin http.extensions "
@@ -39,7 +39,7 @@ THIN = {
         "middleware middleware.options relay_command relay_connection spawned relay "
         "middleware.table"
     ),
-    "app": "registry imports build lifecycle server app",
+    "app": "registry imports backoff supervised supervisor build lifecycle server app",
 }
 # What users see, and what stands on it as a user would.
 ABOVE = "demo demo.chat cli __main__"
