@@ -62,7 +62,9 @@ class Time:
         self.now = end
 
 
-def new_app(time: Time | None = None, uniform: Callable[[float, float], float] | None = None) -> App:
+def new_app(
+    time: Time | None = None, uniform: Callable[[float, float], float] | None = None
+) -> App:
     """An App whose services live in the test's time."""
     app = App()
     app.supervisor.call_later = None if time is None else time.call_later

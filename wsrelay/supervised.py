@@ -143,6 +143,8 @@ class Supervised:
             raise StartFailed(self.id, "it is being stopped")
         future: asyncio.Future[StartFailed | None] = around.scheduler.loop.create_future()
         self._starters.append(future)
+        if self.state in ("stopped", "failed"):
+            self._backoff.reset()
         if self.state != "starting":
             self._spawn()
         failure = await future

@@ -222,7 +222,6 @@ class Supervisor:
         if circle := cycle(requires):
             raise ValueError(f"process.service: {' → '.join(circle)} is a circle of `requires`")
         wanted = list(names)
-        sorter: TopologicalSorter[str] = TopologicalSorter()
         for name in wanted:  # grows while it is walked
             if name not in requires:
                 asking = [one for one in requires if name in requires[one]]
@@ -231,8 +230,12 @@ class Supervisor:
                     f"process.service {listed(map(quoted, asking))}: requires: there is no "
                     f"process.service {quoted(name)}{hint}"
                 )
-            sorter.add(name, *requires[name])
             wanted += [each for each in requires[name] if each not in wanted]
+        # Of what may start next, the sorter gives first what it was given first.
+        declared = [name for name in requires if name in wanted]
+        sorter: TopologicalSorter[str] = TopologicalSorter(dict.fromkeys(declared, ()))
+        for name in declared:
+            sorter.add(name, *requires[name])
         return [self._services[name] for name in sorter.static_order()]
 
     def _needs(self, service: Supervised, other: Supervised) -> bool:
