@@ -1,4 +1,4 @@
-"""When a service counts as started, in which order services start, and what a failed start leaves."""
+"""When a service counts as started, the order of starts, and what a failed one leaves."""
 
 import asyncio
 import logging
@@ -228,14 +228,14 @@ def test_a_start_that_takes_too_long(run):
             await time.pass_by(29.9)
             assert not start.done()
             await time.pass_by(0.1)
-            with pytest.raises(StartFailed, match="not started within its start_timeout of 30s$"):
+            with pytest.raises(StartFailed, match=r"not started within its start_timeout of 30s$"):
                 await start
             assert states(app) == ["failed", "stopped"]
             start = asyncio.ensure_future(app.supervisor.start("patient"))
             await time.pass_by(1e9)
             assert not start.done()
             await app.supervisor.stop("patient")
-            with pytest.raises(StartFailed, match="it was stopped$"):
+            with pytest.raises(StartFailed, match=r"it was stopped$"):
                 await start
 
     run(main())
@@ -269,7 +269,7 @@ def test_a_restart_that_takes_too_long_is_an_attempt(run):
     run(main())
 
 
-def test_a_start_that_nobody_waits_for_any_more_is_logged(run, caplog):
+def test_all_who_wait_for_a_start_are_told(run, caplog):
     async def main():
         go = asyncio.Event()
 
@@ -290,6 +290,31 @@ def test_a_start_that_nobody_waits_for_any_more_is_logged(run, caplog):
                 with pytest.raises(StartFailed, match="boom"):
                     await start
             assert [one.name for one in caplog.records] == ["wsrelay.process"]
+
+    run(main())
+
+
+def test_a_failure_that_nobody_waits_for_is_logged(run, caplog):
+    async def main():
+        go = asyncio.Event()
+
+        async def slow():
+            with process.starting():
+                await go.wait()
+                raise ValueError("boom")
+
+        caplog.set_level(logging.ERROR, "wsrelay.service")
+        app = App()
+        app.supervise("it", slow, stop_timeout=0)
+        start = asyncio.ensure_future(app.start())
+        await settle()
+        app.request_stop()
+        await start  # it gives up, and leaves the rest to the stop that is to come
+        go.set()
+        await settle()
+        assert states(app) == ["failed"]
+        assert caplog.messages[-1] == "service app:it did not start: ValueError: boom"
+        await app.stop()
 
     run(main())
 
@@ -405,7 +430,7 @@ def test_requires_that_can_not_be(run):
         app = App()
         app.supervise("a", obeys, requires=["b"])
         app.supervise("b", obeys, requires=["c"])
-        with pytest.raises(UnknownEntry, match='"app:b": requires: there is no process.service "a'):
+        with pytest.raises(UnknownEntry, match=r'"app:b": requires: there is no process\.s.* "a'):
             await app.start()
         app.supervise("c", obeys, requires=["a"])
         with pytest.raises(ValueError, match="app:a → app:b → app:c → app:a is a circle"):

@@ -4,6 +4,8 @@ import asyncio
 import logging
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from service_helpers import EXACT, Time, new_app, obeys, settle
 
 from wsrelay import App, Restart, ServiceStatus, StartFailed, UnknownEntry, process
@@ -323,7 +325,7 @@ def test_what_does_not_fit_is_told_at_the_declaration():
     with pytest.raises(TypeError, match=r'service "app:a": too many positional arguments'):
         app.supervise("a", obeys, input=0)
     app.supervise("a", obeys)
-    with pytest.raises(ValueError, match='there is already a process.service "app:a"'):
+    with pytest.raises(ValueError, match=r'there is already a process\.service "app:a"'):
         app.supervise("app:a", obeys)
     with pytest.raises(ValueError, match="no unit"):
         app.supervise("b", obeys, stop_timeout="5")
@@ -384,7 +386,7 @@ def test_start_stop_and_restart(run):
             await tell("raise")
             await app.supervisor.stop("it")
             assert (status(app).state, time.due) == ("stopped", [])
-            with pytest.raises(UnknownEntry, match='"app:its", did you mean "app:it"?'):
+            with pytest.raises(UnknownEntry, match=r'"app:its", did you mean "app:it"\?'):
                 await app.supervisor.stop("its")
 
     run(main())
@@ -474,3 +476,90 @@ def test_one_that_does_not_stop_is_terminated(run, lines):
         ]
 
     run(main())
+
+
+# -- random programs -------------------------------------------------------------------------------
+
+
+class Model:
+    """What a service should be: back-off 1, 2, 4 seconds, at most three times, stable after 5."""
+
+    def __init__(self):
+        self.now = 0
+        self.attempts = 0
+        self.run()
+
+    def run(self):
+        self.state, self.since = "running", self.now
+
+    def act(self, act, seconds):
+        up = self.state == "running"
+        if act == "pass":
+            self.pass_by(seconds)
+        elif act in ("return", "cancel") and up:
+            self.state = "stopped"
+        elif act in ("raise", "kill") and up:
+            self.state = "failed" if self.attempts == 3 else "waiting"
+            if self.state == "waiting":
+                self.due = self.now + 2**self.attempts
+                self.attempts += 1
+        elif act == "start" and not up:
+            self.attempts = self.attempts if self.state == "waiting" else 0
+            self.run()
+        elif act == "stop":
+            self.state = "stopped"
+        elif act == "restart":
+            self.attempts = 0
+            self.run()
+
+    def pass_by(self, seconds):
+        for _ in range(seconds):
+            self.now += 1
+            if self.state == "waiting" and self.due == self.now:
+                self.run()
+            if self.state == "running" and self.now - self.since >= 5:
+                self.attempts = 0
+
+
+ACTS = ("pass", "return", "cancel", "raise", "kill", "start", "stop", "restart")
+
+
+async def act_on(app, time, act, seconds):
+    if act == "pass":
+        await time.pass_by(seconds)
+    elif act in ("return", "raise"):
+        process.send("it", act)
+    elif act == "cancel":
+        process.cancel("it")
+    elif act == "kill":
+        process.terminate("it")
+    else:
+        await getattr(app.supervisor, act)("it")
+    await settle()
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.sampled_from([*ACTS, "raise", "pass"]), st.integers(1, 6))))
+def test_random_programs(program):
+    async def main():
+        time, model = Time(), Model()
+        app = new_app(time)
+        rule = Restart(initial_delay=1, max_delay=4, backoff_factor=2, jitter=0, max_attempts=3)
+        app.supervise("it", obeys, restart=rule)
+        async with app:
+            for act, seconds in program:
+                await act_on(app, time, act, seconds)
+                model.act(act, seconds)
+                now = status(app)
+                assert (now.state, now.attempts) == (model.state, model.attempts)
+                assert now.pid == process.lookup("it")
+                assert (now.pid is None) == (model.state != "running")
+                assert len(app.processes()) == (model.state == "running")
+                assert len(time.due) <= 1
+        assert time.due == []
+
+    logging.disable()
+    try:
+        asyncio.run(main())
+    finally:
+        logging.disable(logging.NOTSET)
