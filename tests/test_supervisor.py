@@ -327,6 +327,9 @@ def test_what_does_not_fit_is_told_at_the_declaration():
     app.supervise("a", obeys)
     with pytest.raises(ValueError, match=r'there is already a process\.service "app:a"'):
         app.supervise("app:a", obeys)
+    for name in ("", "@b", "{b", "b}", "a:b:c", "app:", "b c"):
+        with pytest.raises(ValueError, match='may only have letters, digits, "_", "-" and "."'):
+            app.supervise(name, obeys)
     with pytest.raises(ValueError, match="no unit"):
         app.supervise("b", obeys, stop_timeout="5")
 

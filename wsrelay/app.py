@@ -176,7 +176,7 @@ class App:
             restart: delays and number of the restarts.
 
         Raises:
-            ValueError: there is such a service already; a duration that is none.
+            ValueError: there is such a service already; a name or a duration that is none.
             TypeError: the function can't be called with this input.
         """
         lifecycle = Lifecycle(

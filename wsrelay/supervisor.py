@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import random
+import re
 from collections.abc import Callable, Iterable
 from contextvars import Context
 from graphlib import TopologicalSorter
@@ -21,6 +22,9 @@ from wsrelay.supervised import ServiceStatus, Supervised, Surroundings
 from wsrelay_core import CoroutineProcess, Scheduler, current_process
 
 __all__ = ["ServiceStatus", "Supervisor", "check_input"]
+
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?")
 
 
 def check_input(function: Callable[..., Any], input: Any) -> None:
@@ -63,6 +67,8 @@ class Supervisor:
         self, name: str, target: Target, input: Any, host: str | None, lifecycle: Lifecycle
     ) -> None:
         """Declare a service; see `App.supervise`."""
+        if not _NAME.fullmatch(name):
+            raise ValueError(f'{quoted(name)} may only have letters, digits, "_", "-" and "."')
         entry = self._registry.id_of(name)
         if entry in self._services:
             raise ValueError(f"there is already a process.service {quoted(entry)}")
