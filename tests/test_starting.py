@@ -114,6 +114,56 @@ def test_the_block_elsewhere_does_nothing(run):
     run(main())
 
 
+def test_the_block_of_a_child_is_not_its_parents(run):
+    async def child():
+        with process.starting():
+            await asyncio.Event().wait()
+
+    async def parent():
+        with process.starting():
+            process.spawn(child)
+            await settle()
+        await asyncio.Event().wait()
+
+    async def main():
+        app = App()
+        app.supervise("it", parent)
+        async with app:
+            assert states(app) == ["running"]
+
+    run(main())
+
+
+def test_the_block_of_a_dead_process_says_nothing_of_the_next(run):
+    async def main():
+        blocks = []
+
+        async def hangs():
+            block = process.starting()
+            block.__enter__()
+            blocks.append(block)
+            await asyncio.Event().wait()
+
+        app = App()
+        app.supervise("it", hangs, auto_start=False)
+        async with app:
+            first = asyncio.ensure_future(app.supervisor.start("it"))
+            await settle()
+            await app.supervisor.stop("it")
+            with pytest.raises(StartFailed):
+                await first
+            second = asyncio.ensure_future(app.supervisor.start("it"))
+            await settle()
+            blocks[0].__exit__(None, None, None)
+            await settle()
+            assert states(app) == ["starting"]
+            blocks[1].__exit__(None, None, None)
+            await second
+            assert states(app) == ["running"]
+
+    run(main())
+
+
 def test_a_block_after_the_start_does_nothing(run):
     async def main():
         time = Time()
@@ -265,6 +315,9 @@ def test_a_restart_that_takes_too_long_is_an_attempt(run):
             slow.clear()
             await time.pass_by(2)
             assert states(app) == ["running"]
+            process.send("it", "raise", "boom")
+            await settle()
+            assert app.supervisor.status()[0].reason == "ValueError: boom"
 
     run(main())
 
@@ -330,6 +383,7 @@ def test_sys_exit_while_starting(run):
             await app.start()
         assert left.value.code == 3
         assert not app.is_running
+        assert app.supervisor.status()[0].state == "stopped"
 
     run(main())
 
@@ -499,7 +553,58 @@ def test_each_service_has_its_part_of_the_time(run):
     run(main())
 
 
-def test_what_fails_while_the_app_stops_is_not_restarted(run):
+def test_mail_of_the_last_moment_is_taken(run):
+    async def main():
+        seen = []
+
+        async def store():
+            box = process.inbox()
+            while True:
+                seen.append((await box.receive()).payload)
+
+        async def room():
+            try:
+                await asyncio.Event().wait()
+            finally:
+                for number in range(2000):
+                    process.send("store", "save", number)
+
+        app = App()
+        app.supervise("store", store)
+        async with app:
+            process.spawn(room)
+            await settle()
+        assert seen == list(range(2000))
+
+    run(main())
+
+
+@pytest.mark.parametrize("limit", [2, 1000, 0])
+def test_a_service_has_its_stop_timeout_within_the_shutdown(run, limit):
+    async def deaf():
+        async for _ in process.events():
+            pass
+
+    async def main():
+        time = Time()
+        app = new_app(time)
+        app.service(shutdown=60)
+        app.supervise("other", obeys)
+        app.supervise("deaf", deaf, stop_timeout=limit)
+        await app.start()
+        await settle()
+        await time.pass_by(5)  # stable: no timer of that
+        stop = asyncio.ensure_future(app.stop())
+        await settle()
+        (left,) = time.due
+        assert left == 2 if limit == 2 else 0 < left <= 30, "or one half of what is left"
+        await time.pass_by(left)
+        await stop
+
+    run(main())
+
+
+def test_what_fails_while_the_app_stops_is_not_restarted(run, caplog):
     async def main():
         time = Time()
 
@@ -520,7 +625,8 @@ def test_what_fails_while_the_app_stops_is_not_restarted(run):
             "ValueError: None",
             "ValueError: boom",
         ]
-        assert [each for each in time.due if each] == []
+        assert time.due == []
+        assert [one for one in caplog.records if one.name == "wsrelay.service"] == []
 
     run(main())
 

@@ -256,7 +256,7 @@ def test_what_can_not_be_made_is_an_attempt_too(run, lines):
     run(main())
 
 
-def test_sys_exit_in_a_service_ends_the_app(run):
+def test_sys_exit_in_a_service_ends_the_app(run, lines):
     async def leaves():
         await process.inbox().receive()
         raise SystemExit(3)
@@ -271,6 +271,7 @@ def test_sys_exit_in_a_service_ends_the_app(run):
                 await asyncio.Event().wait()
         assert left.value.code == 3
         assert time.due == []
+        assert len(lines()) == 1, "of its start, and none of a restart"
 
     run(main())
 
@@ -328,7 +329,7 @@ def test_what_does_not_fit_is_told_at_the_declaration():
     with pytest.raises(ValueError, match=r'there is already a process\.service "app:a"'):
         app.supervise("app:a", obeys)
     for name in ("", "@b", "{b", "b}", "a:b:c", "app:", "b c"):
-        with pytest.raises(ValueError, match='may only have letters, digits, "_", "-" and "."'):
+        with pytest.raises(ValueError, match=r"may only have letters, digits"):
             app.supervise(name, obeys)
     with pytest.raises(ValueError, match="no unit"):
         app.supervise("b", obeys, stop_timeout="5")
@@ -409,6 +410,42 @@ def test_a_start_does_not_wait_for_the_delay(run):
             with pytest.raises(StartFailed, match="NameTaken"):
                 await app.supervisor.start("it")
             assert (status(app).state, time.due) == ("waiting", [4]), "it goes on trying"
+
+    run(main())
+
+
+def test_a_failed_one_can_be_stopped_and_stays_so(run):
+    async def fails():
+        raise ValueError("boom")
+
+    async def main():
+        app = new_app()
+        app.supervise("it", fails, auto_start=False)
+        async with app:
+            with pytest.raises(StartFailed):
+                await app.supervisor.start("it")
+            assert status(app).state == "failed"
+            await app.supervisor.stop("it")
+            assert (status(app).state, status(app).reason) == ("stopped", "ValueError: boom")
+
+    run(main())
+
+
+def test_a_stop_without_limit(run):
+    async def deaf():
+        async for _ in process.events():
+            pass
+
+    async def main():
+        time = Time()
+        app = new_app(time)
+        app.supervise("it", deaf, stop_timeout=0)
+        async with app:
+            stop = asyncio.ensure_future(app.supervisor.stop("it"))
+            await time.pass_by(1e9)
+            assert (status(app).state, time.due) == ("stopping", [])
+            process.terminate("it")
+            await stop
 
     run(main())
 
