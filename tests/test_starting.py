@@ -6,7 +6,7 @@ import logging
 import pytest
 from service_helpers import EXACT, Diary, Time, new_app, obeys, settle
 
-from wsrelay import App, StartFailed, UnknownEntry, process
+from wsrelay import App, StartFailed, UnknownEntry, lifecycle, process
 from wsrelay.errors import NotAProcess
 from wsrelay.starting import Family
 
@@ -553,7 +553,11 @@ def test_each_service_has_its_part_of_the_time(run):
     run(main())
 
 
-def test_mail_of_the_last_moment_is_taken(run):
+MANY = 40_000  # messages; more than the drains of some turns take
+
+
+def test_mail_of_the_last_moment_is_taken(run, monkeypatch):
+    monkeypatch.setattr(lifecycle, "DELIVERY", 10.0)
     async def main():
         seen = []
 
@@ -566,7 +570,7 @@ def test_mail_of_the_last_moment_is_taken(run):
             try:
                 await asyncio.Event().wait()
             finally:
-                for number in range(2000):
+                for number in range(MANY):
                     process.send("store", "save", number)
 
         app = App()
@@ -574,7 +578,7 @@ def test_mail_of_the_last_moment_is_taken(run):
         async with app:
             process.spawn(room)
             await settle()
-        assert seen == list(range(2000))
+        assert seen == list(range(MANY))
 
     run(main())
 
