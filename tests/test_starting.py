@@ -388,6 +388,29 @@ def test_sys_exit_while_starting(run):
     run(main())
 
 
+def test_sys_exit_while_others_start(run):
+    async def leaves():
+        await process.inbox().receive()
+        raise SystemExit(3)
+
+    async def hangs():
+        with process.starting():
+            process.send("leaves", "go")
+            await asyncio.Event().wait()
+
+    async def main():
+        app = App()
+        app.supervise("leaves", leaves)
+        app.supervise("hangs", hangs)
+        with pytest.raises(SystemExit) as left:
+            async with app:
+                raise AssertionError
+        assert left.value.code == 3
+        assert not app.is_running
+
+    run(main())
+
+
 def test_a_stop_while_services_start(run):
     async def main():
         diary, went_on = Diary(), []

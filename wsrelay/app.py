@@ -228,9 +228,11 @@ class App:
         warn_of_origins(router for one in self.services.values() for router in one.routers)
         try:
             await self.supervisor.open(self.scheduler, self.context())
+            if self.failure is not None:  # SystemExit in a process
+                raise self.failure
         except BaseException:
             await self.stop()
-            if self.failure is not None:  # SystemExit in a process
+            if self.failure is not None:
                 raise self.failure from None
             raise
 

@@ -159,6 +159,7 @@ class Supervisor:
             UnknownEntry: one requires what is no service.
         """
         self._halted = False
+        self._started.clear()
         call_later = self.call_later or scheduler.loop.call_later
         self._around = Surroundings(scheduler, context, call_later, Family())
         for service in self._services.values():
