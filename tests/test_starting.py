@@ -583,6 +583,7 @@ MANY = 40_000  # messages; more than the drains of some turns take
 
 def test_mail_of_the_last_moment_is_taken(run, monkeypatch):
     monkeypatch.setattr(lifecycle, "DELIVERY", 10.0)
+
     async def main():
         seen = []
 
