@@ -31,7 +31,7 @@ THIN = {
         "config.values config.fields config.references config.entries config.yaml config.load "
         "config"
     ),
-    "process": "process_info process",
+    "process": "process_info starting process",
     "http": (
         "http.logs http.limits http.authority http.addresses http.headers http.head http.body "
         "http.request http.response http.chain http.routes http.router http.origin "
@@ -43,7 +43,9 @@ THIN = {
         "middleware.real_ip relay_command relay_connection spawned relay middleware.table schema "
         "listing"
     ),
-    "app": "registry imports build lifecycle listener server app",
+    "app": (
+        "registry imports backoff supervised supervisor build lifecycle listener server app"
+    ),
 }
 # What users see, and what stands on it as a user would.
 ABOVE = "demo demo.chat cli __main__"

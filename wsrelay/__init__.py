@@ -7,7 +7,7 @@ can send to it, monitor it, link to it, and hand it to another process while it 
 
 from wsrelay import process
 from wsrelay.app import App
-from wsrelay.config import ConfigError
+from wsrelay.config import ConfigError, Restart
 from wsrelay.errors import (
     HostFull,
     HTTPError,
@@ -19,6 +19,7 @@ from wsrelay.errors import (
     NoProcess,
     NotAProcess,
     ProcessFailed,
+    StartFailed,
     UnknownEntry,
     WrongThread,
     WSRelayError,
@@ -28,6 +29,7 @@ from wsrelay.http.response import JSONResponse, PlainTextResponse, Response
 from wsrelay.http.router import Router
 from wsrelay.process import exit
 from wsrelay.relay_command import relay_to
+from wsrelay.supervisor import ServiceStatus
 from wsrelay_core import PID, Event, Message
 
 __version__ = "0.1.0"
@@ -52,7 +54,10 @@ __all__ = [
     "ProcessFailed",
     "Request",
     "Response",
+    "Restart",
     "Router",
+    "ServiceStatus",
+    "StartFailed",
     "UnknownEntry",
     "WSRelayError",
     "WrongThread",

@@ -11,7 +11,16 @@ from contextvars import Context, Token, copy_context
 from typing import Any, Self, TypeVar
 
 from wsrelay import lifecycle
-from wsrelay.config import Address, Config, Problem, parse_address, read_file
+from wsrelay.config import (
+    Address,
+    Config,
+    Lifecycle,
+    Problem,
+    Restart,
+    parse_address,
+    read_file,
+)
+from wsrelay.config.durations import seconds
 from wsrelay.errors import NoApp
 from wsrelay.http.router import Router
 from wsrelay.middleware.table import build_chain
@@ -19,6 +28,7 @@ from wsrelay.process_info import ProcessInfo, info_of
 from wsrelay.registry import Function, Registry
 from wsrelay.relay import warn_of_origins
 from wsrelay.server import Server, Service
+from wsrelay.supervisor import Supervisor
 from wsrelay_core import Connection, CoroutineProcess, Host, Scheduler, scheduler_var
 
 __all__ = ["App"]
@@ -38,6 +48,9 @@ class App:
     Args:
         namespace: of the entries; bare names get it.
         clock: returns monotonic seconds; for tests of timers.
+
+    Attributes:
+        supervisor: starts, stops and tells of the services (`supervise`).
     """
 
     def __init__(
@@ -45,6 +58,7 @@ class App:
     ) -> None:
         self.namespace = namespace
         self.registry = Registry(namespace)
+        self.supervisor = Supervisor(self.registry)
         self.services: dict[str, Service] = {}
         self.servers: list[Server] = []
         self.scheduler: Scheduler | None = None
@@ -140,6 +154,57 @@ class App:
         """Declare a `process.host` (0: no limit)."""
         return self.registry.add_host(name, max_processes)
 
+    def supervise(
+        self,
+        name: str,
+        process: str | Function,
+        *,
+        input: Any = None,
+        host: str | None = None,
+        auto_start: bool = True,
+        start_timeout: float | str = 10.0,
+        stop_timeout: float | str = 10.0,
+        stable_threshold: float | str = 5.0,
+        requires: Sequence[str] = (),
+        restart: Restart | None = None,
+    ) -> None:
+        """Declare a `process.service`: a process that is kept alive (OTP: a `transient` child).
+
+        If it ends with an error, or is killed, it is started again after a back-off; if it
+        returns or is cancelled, it is not. Its process of the moment is registered under its id
+        and, in the App's own namespace, under the bare name: `process.send("clock", …)`. What
+        waits in the mailbox of a process that ends is lost, as ever. Stop, start and look at it
+        with `app.supervisor`.
+
+        Args:
+            name: of the service.
+            process: as in `process.spawn`.
+            input: its only argument, None for no argument; dicts and lists are copied for each
+                start.
+            host: as in `process.spawn`.
+            auto_start: whether it starts with the App, before the listeners open.
+            start_timeout: seconds, or a text such as `"30s"`, until it must have started: it waits
+                for the first time (outside of `process.starting()`), or has returned. 0: no limit.
+            stop_timeout: seconds, or a text, from its cancel until it is terminated; 0: no limit
+                but that of the whole shutdown.
+            stable_threshold: seconds, or a text, of life after which restarts are counted anew.
+            requires: names of services that start before it and stop after it.
+            restart: delays and number of the restarts.
+
+        Raises:
+            ValueError: there is such a service already; a name or a duration that is none.
+            TypeError: the function can't be called with this input.
+        """
+        lifecycle = Lifecycle(
+            auto_start=auto_start,
+            start_timeout=seconds(start_timeout),
+            stop_timeout=seconds(stop_timeout),
+            stable_threshold=seconds(stable_threshold),
+            requires=list(requires),
+            restart=restart or Restart(),
+        )
+        self.supervisor.add(name, process, input, host, lifecycle)
+
     # What the process API asks of the App that it finds.
 
     def find_function(self, target: str | Function) -> tuple[str, Function]:
@@ -162,7 +227,11 @@ class App:
         return self.scheduler is not None and self.scheduler.running
 
     async def start(self) -> None:
-        """Start the App on the running loop, without listeners."""
+        """Start the App on the running loop, with its services and without listeners.
+
+        Raises:
+            StartFailed: a service did not start; nothing is left running.
+        """
         if self.is_running:
             raise RuntimeError("the App is running already")
         self.restart = False
@@ -173,9 +242,18 @@ class App:
         )
         self.scheduler.start()
         warn_of_origins(router for one in self.services.values() for router in one.routers)
+        try:
+            await self.supervisor.open(self.scheduler, self.context())
+            if self.failure is not None:  # SystemExit in a process
+                raise self.failure
+        except BaseException:
+            await self.stop()
+            if self.failure is not None:
+                raise self.failure from None
+            raise
 
     async def stop(self, restart: bool = False) -> None:
-        """Stop in order: listeners, connections, processes; what is left is logged by name.
+        """Stop in order: listeners, connections, services, processes; leftovers are logged by name.
 
         Args:
             restart: clients are told 1012 (service restart) instead of 1001.
@@ -303,7 +381,8 @@ class App:
         """Run and listen until `request_stop`, then stop in order."""
         await self.start()
         try:
-            await self.listen(addr, port, host)
+            if not self.stop_requested:  # while services started
+                await self.listen(addr, port, host)
             for server in self.servers:
                 logger.info("listening on %s", server.url)
             assert self._stopping is not None
@@ -326,6 +405,7 @@ class App:
         self.failure = self.failure or failure
         if self._stopping is not None:
             self._stopping.set()
+        self.supervisor.halt()
 
     def interrupt(self, failure: BaseException) -> None:
         """A process raised SystemExit or KeyboardInterrupt: stop in order, then raise it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from wsrelay.errors import UnknownEntry
 from wsrelay.http import Dispatcher, Limits, Route, RouteConflict, Router, Timeouts
 from wsrelay.imports import AppFolder, ImportFailed, load
 from wsrelay.middleware.table import ChainError
+from wsrelay.supervisor import check_input
 
 if TYPE_CHECKING:
     from wsrelay.app import App
@@ -84,7 +86,7 @@ class _Building:
             (ProcessHost, self._host),
             (ProcessPython, self._process),
             (HTTPStatic, self._not_yet),
-            (ProcessService, self._not_yet),
+            (ProcessService, self._supervise),
         ]
         for kind, add in steps:
             for entry in self._entries:
@@ -213,6 +215,34 @@ class _Building:
         except TypeError:
             message = f"source: {quoted(str(entry.source))} is no async function; write `async def`"
             self._problem(entry, message, "source", value=True)
+
+    def _supervise(self, entry: ProcessService) -> None:
+        target: str | Callable[..., Any] | None = entry.process.id
+        function = self._supervised(entry)
+        if function is None:
+            return
+        try:
+            check_input(function, entry.input)
+        except TypeError as error:
+            missing = "needs an input" if entry.input is None else "does not take this input"
+            key = "process" if entry.input is None else "input"
+            self._problem(entry, f"{key}: {entry.process} {missing}: {error}", key, value=True)
+            return
+        settings = {field: getattr(entry.lifecycle, field) for field in vars(entry.lifecycle)}
+        self._app.supervise(
+            entry.name, target or function, input=entry.input, host=entry.host, **settings
+        )
+
+    def _supervised(self, entry: ProcessService) -> Callable[..., Any] | None:
+        if entry.process.id is not None:
+            return self._app.registry.processes.get(entry.process.id)
+        assert entry.process.import_path is not None
+        function = self._import(entry, entry.process.import_path, "process")
+        if function is not None and not inspect.iscoroutinefunction(inspect.unwrap(function)):
+            message = f"{quoted(str(entry.process))} is no async function; write `async def`"
+            self._problem(entry, f"process: {message}", "process", value=True)
+            return None
+        return function
 
     def _import(self, entry: Entry, path: ImportPath, key: str) -> Callable[..., Any] | None:
         """The function at an import path; None after a problem, told once for each module."""

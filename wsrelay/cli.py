@@ -1,6 +1,7 @@
 """The command line: `wsrelay run`, `check`, `routes`, `schema` and `demo`.
 
-Exit status: 0 all is well, 1 it could not listen, 2 a mistake in the call or in the file.
+Exit status: 0 all is well, 1 it could not listen or a service did not start, 2 a mistake in the
+call or in the file.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 
 import click
 
-from wsrelay import App, ConfigError, __version__
+from wsrelay import App, ConfigError, StartFailed, __version__
 from wsrelay._text import listed
 from wsrelay.config import Config, Problem, read_file
 from wsrelay.listing import RouteLine, ServiceLine, route_lines, service_lines
@@ -293,6 +294,8 @@ def _serve(
         app.run(port=port, host=host)
     except OSError as error:
         raise click.ClickException(_told(error)) from None
+    except StartFailed as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _told(error: OSError) -> str:

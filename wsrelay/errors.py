@@ -4,6 +4,7 @@
     ├── InvalidPID          text that looks like a PID and is none        (also ValueError)
     ├── NoProcess           dead or unknown process                       (also LookupError)
     ├── ProcessFailed       `exec`: ended with a reason other than normal
+    ├── StartFailed         a service that did not start
     ├── LinkFailed          `result.error` of a process that a link took down
     ├── UnknownEntry        no such entry, host, module or attribute      (also LookupError)
     ├── NameTaken           the name belongs to a living process          (also ValueError)
@@ -56,6 +57,7 @@ __all__ = [
     "NotAProcess",
     "ProcessExit",
     "ProcessFailed",
+    "StartFailed",
     "UnknownEntry",
     "WSRelayError",
     "WrongThread",
@@ -72,6 +74,20 @@ class ProcessFailed(WSRelayError):
         super().__init__(f"process {pid} ended: {reason}")
         self.pid = pid
         self.reason = reason
+
+
+class StartFailed(WSRelayError):
+    """A `process.service` that did not start; the process's own error is `__cause__`.
+
+    Args:
+        entry: id of the service.
+        why: in one line.
+    """
+
+    def __init__(self, entry: str, why: str) -> None:
+        super().__init__(f'process.service "{entry}" did not start: {why}')
+        self.entry = entry
+        self.why = why
 
 
 class UnknownEntry(WSRelayError, LookupError):

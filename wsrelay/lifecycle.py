@@ -64,7 +64,10 @@ class Reporter:
 
 
 async def stop(app: App, restart: bool) -> None:
-    """Listeners, then connections (1001, or 1012), then processes; none is left (rule 8)."""
+    """Listeners, then connections (1001, or 1012), then processes; none is left (rule 8).
+
+    Services stop in the reverse order of their start, after what they have not started.
+    """
     scheduler = app.scheduler
     assert scheduler is not None
     loop = asyncio.get_running_loop()
@@ -75,6 +78,8 @@ async def stop(app: App, restart: bool) -> None:
     if app.servers:
         app_logger.info("draining: %d connections to close", len(_connections(scheduler)))
     await _end_connections(scheduler, restart, limit * CLOSE_SHARE)
+    await _end_others(app, deadline)
+    await app.supervisor.close(deadline)
     await _end_processes(scheduler, deadline)
     await _end_transports(scheduler, deadline)
     for server in app.servers:
@@ -145,6 +150,24 @@ def _exit_of(scheduler: Scheduler, process: Process) -> asyncio.Future[None]:
         scheduler, process.pid, lambda _: None if future.done() else future.set_result(None)
     )
     return future
+
+
+async def _end_others(app: App, deadline: float) -> None:
+    """Cancel what no service has started, before the services: its last work may need them.
+
+    It has half of what is left of the time. What a service has started is the service's to end;
+    if it does not, that ends with the rest.
+    """
+    scheduler = app.scheduler
+    assert scheduler is not None
+    others = [one for one in _processes(scheduler) if not app.supervisor.owns(one)]
+    if not others or app.supervisor.is_idle:
+        return
+    ended = [_exit_of(scheduler, process) for process in others]
+    for process in reversed(others):
+        process.cancel("the App stops")
+    await asyncio.wait(ended, timeout=max(0.0, (deadline - scheduler.loop.time()) / 2))
+    await _deliver(scheduler)
 
 
 async def _end_processes(scheduler: Scheduler, deadline: float) -> None:

@@ -22,6 +22,7 @@ from wsrelay.errors import (
     WSRelayError,
 )
 from wsrelay.process_info import ProcessInfo, info_of
+from wsrelay.starting import start_var, starting
 from wsrelay_core import (
     PID,
     Connection,
@@ -87,6 +88,7 @@ __all__ = [
     "spawn_linked",
     "spawn_linked_monitored",
     "spawn_monitored",
+    "starting",
     "terminate",
     "unlink",
     "unlisten",
@@ -358,6 +360,8 @@ def _new_process(
     scope = spawn_scope.get()
     if scope is not None and spawner is None:
         scope.append(process.pid)
+    if (start := start_var.get()) is not None:
+        start.family.add(process.pid)
     return process
 
 

@@ -5,6 +5,7 @@ reader and the default of a field stand in one line. Durations are seconds (`flo
 sizes are bytes (`int`). References to other entries are ids, `namespace:name`.
 """
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -336,8 +337,16 @@ class Restart:
     max_attempts: int = field(default=0, metadata=setting(_count))
 
     def __post_init__(self) -> None:
+        if not 0 <= self.initial_delay < math.inf or not self.max_delay < math.inf:
+            raise ValueError("initial_delay and max_delay are seconds from 0 up")
         if self.initial_delay > self.max_delay:
             raise ValueError("initial_delay is longer than max_delay")
+        if not 1 <= self.backoff_factor <= 1000:
+            raise ValueError("backoff_factor is a number from 1 to 1000")
+        if not 0 <= self.jitter <= 1:
+            raise ValueError("jitter is a number from 0 to 1")
+        if self.max_attempts < 0:
+            raise ValueError("max_attempts is a whole number from 0 up")
 
 
 @dataclass(kw_only=True)
