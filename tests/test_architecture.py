@@ -35,11 +35,13 @@ THIN = {
         "http.handshake http.upgrade http.exchange http.server http.link http.writer "
         "http.protocol http"
     ),
+    "names": "registry imports",
     "middleware, relay": (
-        "middleware middleware.options relay_command relay_connection spawned relay "
-        "middleware.table"
+        "middleware middleware.options middleware.functions middleware.token_auth "
+        "middleware.require_actor relay_tally relay_command relay_connection spawned relay "
+        "middleware.app_metrics middleware.metrics middleware.table"
     ),
-    "app": "registry imports build lifecycle server app",
+    "app": "build lifecycle server app",
 }
 # What users see, and what stands on it as a user would.
 ABOVE = "demo demo.chat cli __main__"

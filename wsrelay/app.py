@@ -11,10 +11,11 @@ from contextvars import Context, Token, copy_context
 from typing import Any, Self, TypeVar
 
 from wsrelay import lifecycle
-from wsrelay.config import Address, Config, load_file, parse_address
+from wsrelay.config import Address, Config, ImportPath, load_file, parse_address
 from wsrelay.errors import NoApp
 from wsrelay.http.router import Router
-from wsrelay.middleware.table import build_chain
+from wsrelay.imports import AppFolder, load
+from wsrelay.middleware.table import add_pages, build_chain
 from wsrelay.process_info import ProcessInfo, info_of
 from wsrelay.registry import Function, Registry
 from wsrelay.relay import warn_of_origins
@@ -38,6 +39,9 @@ class App:
     Args:
         namespace: of the entries; bare names get it.
         clock: returns monotonic seconds; for tests of timers.
+
+    Attributes:
+        folder: where imports look first; None: only where Python does.
     """
 
     def __init__(
@@ -45,10 +49,12 @@ class App:
     ) -> None:
         self.namespace = namespace
         self.registry = Registry(namespace)
+        self.folder: AppFolder | None = None
         self.services: dict[str, Service] = {}
         self.servers: list[Server] = []
         self.scheduler: Scheduler | None = None
         self._clock = clock
+        self._lent = {"load": self._load, "shared": {}}  # to middleware; see `build_chain`
         self._stopping: asyncio.Event | None = None
         self._tokens: list[Token[Any]] = []
         self._body: asyncio.Task[Any] | None = None  # that is inside `async with app`
@@ -102,10 +108,14 @@ class App:
             ChainError: unknown middleware, options that nobody knows or that can't be read.
             ValueError: no service of that name, or several and none named; a malformed prefix.
         """
-        outer, inner = build_chain(middleware, options, post_middleware, post_options)
+        outer, inner = build_chain(middleware, options, post_middleware, post_options, self._lent)
         router = Router(prefix, outer, inner)
+        add_pages(router)
         self._service_of(server).routers.append(router)
         return router
+
+    def _load(self, path: ImportPath) -> Any:
+        return load(path, self.folder)
 
     def _service_of(self, name: str | None) -> Service:
         if name is not None:

@@ -67,10 +67,11 @@ class _Building:
         self._config = config
         self._folder = AppFolder.of(config.folder) if config.folder is not None else None
         self._routers: dict[str, Router] = {}
-        self._routes: dict[Route, HTTPEndpoint] = {}
+        self._routes: dict[Route, HTTPEndpoint | HTTPRouter] = {}
         self._failed: set[str] = set()  # modules that raised on import
         if self._folder is not None:
             app.registry.importer = self._folder.load
+            app.folder = self._folder
 
     def add_all(self) -> None:
         """Each kind after those that it refers to."""
@@ -115,7 +116,7 @@ class _Building:
 
     def _router(self, entry: HTTPRouter) -> None:
         try:
-            self._routers[entry.id] = self._app.router(
+            router = self._routers[entry.id] = self._app.router(
                 entry.prefix,
                 middleware=entry.middleware,
                 options=entry.options,
@@ -128,6 +129,8 @@ class _Building:
                 self._problem(entry, message, *path)
         except ValueError as error:
             self._problem(entry, str(error), "prefix", value=True)
+        else:
+            self._routes.update(dict.fromkeys(router.routes, entry))  # pages of its middleware
 
     def _endpoint(self, entry: HTTPEndpoint) -> None:
         function = self._handler(entry)
@@ -167,7 +170,7 @@ class _Building:
                     return
         raise AssertionError(f"no route of this conflict: {conflict}")
 
-    def _conflict(self, entry: HTTPEndpoint, message: str) -> None:
+    def _conflict(self, entry: HTTPEndpoint | HTTPRouter, message: str) -> None:
         others = [other for route, other in self._routes.items() if message.endswith(f" {route}")]
         if others and others[0].marks is not None:
             message = f"{message}, {others[0].where} at {others[0].place()}"

@@ -34,6 +34,7 @@ from wsrelay.middleware.options import (
 )
 from wsrelay.relay_command import RELAY_HEADER, FieldError, RelayCommand, read_header
 from wsrelay.relay_connection import RelayConnection, find_target
+from wsrelay.relay_tally import Tally
 from wsrelay.spawned import cancel_spawned, note_upgrade
 from wsrelay_core import Host, Scheduler, current_scheduler
 
@@ -80,6 +81,7 @@ class Relay:
         seats: how many are connected.
         drain: seconds over which a stopping server closes its connections.
         dropped_log: bounds what its connections log.
+        tally: what its ended connections add up to.
 
     Raises:
         OptionError: unknown or unreadable options.
@@ -93,6 +95,7 @@ class Relay:
         )
         self.drain: float = values["wsrelay.drain"]
         self.dropped_log = Limited()
+        self.tally = Tally()
         self._subprotocols: tuple[str, ...] = values["wsrelay.subprotocols"]
         self._heartbeat: float = values["wsrelay.heartbeat.default"]
         self._compression = values["wsrelay.compression"] != "off"

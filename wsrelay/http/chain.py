@@ -16,7 +16,7 @@ from .logs import logger
 from .request import Request
 from .response import PlainTextResponse, Response, error_response, to_response
 
-__all__ = ["Chain", "Handler", "Middleware", "SyncHandler", "failure_response"]
+__all__ = ["Chain", "Handler", "Middleware", "SyncHandler", "failure_response", "is_async"]
 
 Handler = Callable[[Request], Awaitable[Response]]
 SyncHandler = Callable[[Request], Response]
@@ -47,7 +47,7 @@ class Chain:
     @classmethod
     def of_endpoint(cls, endpoint: Callable[..., Any]) -> "Chain":
         """Wrap a function of the request, whatever it returns; see `to_response`."""
-        if _is_async(endpoint):
+        if is_async(endpoint):
             return cls(_guard(_awaiting(endpoint)), None)
         return cls(_guard(_awaiting(endpoint)), _guard_sync(_calling(endpoint)))
 
@@ -67,17 +67,19 @@ def failure_response(request: Request, error: BaseException) -> Response:
     """The response that an exception of a handler or middleware stands for.
 
     An `HTTPError` knows its own; any other exception is logged with the request line, and the
-    client learns no more than `500 Internal Server Error`.
+    client learns no more than `500 Internal Server Error`. The line has no query, which may carry a
+    token (`token_auth.query.param`).
     """
     if isinstance(error, HTTPError):
         return error_response(error)
-    logger.error("%s %s failed", escape(request.method), escape(request.target), exc_info=error)
+    logger.error("%s %s failed", escape(request.method), escape(request.raw_path), exc_info=error)
     response = PlainTextResponse("Internal Server Error", 500)
     response.exception = error
     return response
 
 
-def _is_async(endpoint: Callable[..., Any]) -> bool:
+def is_async(endpoint: Callable[..., Any]) -> bool:
+    """Whether a call gives an awaitable: an `async def`, or an object whose `__call__` is one."""
     function = inspect.unwrap(endpoint)
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - asks for its kind, not whether it is there

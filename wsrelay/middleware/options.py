@@ -19,6 +19,7 @@ __all__ = [
     "read_options",
     "size",
     "tokens",
+    "with_keywords",
 ]
 
 SHORTEST = 0.001  # seconds; a clock that fires without end would stop the loop
@@ -26,11 +27,19 @@ SHORTEST = 0.001  # seconds; a clock that fires without end would stop the loop
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option: its full name, the reader of its text, and its value when absent."""
+    """One option of a middleware.
+
+    Attributes:
+        name: in full, with its dots.
+        read: turns its text into its value; a ValueError says what is wrong and how to mend it.
+        default: its value when it is absent.
+        about: what it does, one or two sentences for the documentation.
+    """
 
     name: str
     read: Callable[[str], Any]
     default: Any
+    about: str = ""
 
 
 class OptionError(ValueError):
@@ -75,6 +84,28 @@ def read_options(
     if problems:
         raise OptionError(problems)
     return values
+
+
+def with_keywords(
+    options: Mapping[str, str] | None, keywords: Mapping[str, object]
+) -> dict[str, str]:
+    """Options as texts, with those among them that Python code gives as keyword arguments.
+
+    Args:
+        options: texts by dotted name.
+        keywords: values by dotted name; None is absent, all else wins over the text. A list is
+            joined by commas, `True` is `true`.
+    """
+    given = {name: _as_text(value) for name, value in keywords.items() if value is not None}
+    return {**(options or {}), **given}
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return ", ".join(map(str, value))
+    return str(value)
 
 
 def duration(text: str) -> float:

@@ -2,30 +2,49 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from wsrelay._text import did_you_mean, quoted
+from wsrelay.http.router import Router
+from wsrelay.middleware import metrics, require_actor, token_auth
 from wsrelay.middleware.options import Option, OptionError
 from wsrelay.relay import OPTIONS, PREFIXES, Relay
 from wsrelay.spawned import SpawnScope
 
-__all__ = ["MIDDLEWARE", "ChainError", "build_chain"]
+__all__ = ["MIDDLEWARE", "ChainError", "add_pages", "build_chain"]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A middleware that can be named: how it is made, and which options are its own."""
+    """A middleware that can be named: how it is made, and which options are its own.
 
-    make: Callable[[Mapping[str, str]], Any]
+    Attributes:
+        make: called with all options of the router, and what it wants of the App.
+        options, prefixes: of its own.
+        wants: keywords of `make`, see the argument `lent` of `build_chain`.
+    """
+
+    make: Callable[..., Any]
     options: tuple[Option, ...]
     prefixes: tuple[str, ...]
+    wants: tuple[str, ...] = ()
 
     def claims(self, option: str) -> bool:
         """Whether an option is this middleware's, known to it or not."""
         return option.startswith(self.prefixes) or any(one.name == option for one in self.options)
 
 
-MIDDLEWARE = {"websocket_relay": Kind(Relay, OPTIONS, PREFIXES)}
+MIDDLEWARE = {
+    "websocket_relay": Kind(Relay, OPTIONS, PREFIXES),
+    "token_auth": Kind(
+        token_auth.TokenAuth, token_auth.OPTIONS, token_auth.PREFIXES, wants=("load",)
+    ),
+    "require_actor": Kind(
+        require_actor.RequireActor, require_actor.OPTIONS, require_actor.PREFIXES, wants=("load",)
+    ),
+    "metrics": Kind(metrics.Metrics, metrics.OPTIONS, metrics.PREFIXES, wants=("load", "shared")),
+}
 
 
 class ChainError(ValueError):
@@ -48,14 +67,20 @@ def build_chain(
     options: Mapping[str, str] | None,
     post_middleware: Sequence[Any],
     post_options: Mapping[str, str] | None,
+    lent: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[list[Any], list[Any]]:
     """The middleware objects of a router: those around everything, and those behind the match.
+
+    Args:
+        middleware, options, post_middleware, post_options: see `App.router`.
+        lent: what the App lends to middleware that it makes by name. `load`: finds what an import
+            path names, from the app's folder first; `shared`: what middleware of one App share.
 
     Raises:
         ChainError: unknown names, unknown or unreadable options.
     """
-    outer = _Half("middleware", middleware, "options", options or {})
-    inner = _Half("post_middleware", post_middleware, "post_options", post_options or {})
+    outer = _Half("middleware", middleware, "options", options or {}, lent)
+    inner = _Half("post_middleware", post_middleware, "post_options", post_options or {}, lent)
     outer.build(inner)
     inner.build(outer)
     problems = outer.problems | inner.problems
@@ -66,16 +91,43 @@ def build_chain(
     return outer.built, inner.built
 
 
+def add_pages(router: Router) -> None:
+    """Add the routes that its middleware brings to a router: what has a page of its own has a
+    method `add_pages(router)`, which raises OptionError where there is no place for it.
+
+    Raises:
+        ChainError: as above.
+    """
+    problems: list[tuple[tuple[str | int, ...], str]] = []
+    halves = {"options": router.middleware, "post_options": router.post_middleware}
+    for key, layers in halves.items():
+        for layer in layers:
+            add = getattr(layer, "add_pages", None)
+            try:
+                if add is not None:
+                    add(router)
+            except OptionError as error:
+                problems += [((key, option), text) for option, text in error.problems]
+    if problems:
+        raise ChainError(problems)
+
+
 class _Half:
     """One of a router's two lists of middleware, with its options."""
 
     def __init__(
-        self, key: str, layers: Sequence[Any], options_key: str, options: Mapping[str, str]
+        self,
+        key: str,
+        layers: Sequence[Any],
+        options_key: str,
+        options: Mapping[str, str],
+        lent: Mapping[str, Any],
     ) -> None:
         self.key = key
         self.options_key = options_key
         self.options = options
         self.layers = layers
+        self.lent = lent
         self.kinds = {
             name: MIDDLEWARE[name]
             for name in layers
@@ -105,11 +157,14 @@ class _Half:
             hint = did_you_mean(name, MIDDLEWARE)
             self.problems[self.key, at] = f"unknown middleware {quoted(name)}{hint}"
             return
+        wanted = {key: self.lent[key] for key in kind.wants if key in self.lent}
         try:
-            self.built.append(kind.make(self.options))
+            self.built.append(kind.make(self.options, **wanted))
         except OptionError as error:
             for option, text in error.problems:
-                self.problems[self.options_key, option] = text
+                # What is missing has no place of its own.
+                given = option in self.options
+                self.problems[(self.options_key, option) if given else (self.key, at)] = text
 
     def _unclaimed(self, option: str, other: "_Half") -> str:
         owner = next((name for name, kind in MIDDLEWARE.items() if kind.claims(option)), None)
@@ -117,6 +172,4 @@ class _Half:
             known = [each.name for kind in self.kinds.values() for each in kind.options]
             return f"unknown option {quoted(option)}{did_you_mean(option, known)}"
         mend = f"put it under {other.options_key}" if owner in other.kinds else "add it there"
-        return (
-            f"option {quoted(option)} belongs to {owner}, which is not in {self.key}: {mend}"
-        )
+        return f"option {quoted(option)} belongs to {owner}, which is not in {self.key}: {mend}"
