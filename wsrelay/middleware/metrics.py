@@ -210,12 +210,13 @@ def _registry(
 ) -> "CollectorRegistry":
     if path is not None:
         option = "metrics.registry"
-        registry: CollectorRegistry = load_object(option, path, load)
-        if not isinstance(registry, library.CollectorRegistry):
-            kind = type(registry).__name__
+        found = load_object(option, path, load)
+        if not isinstance(found, library.CollectorRegistry):
+            kind = type(found).__name__
             text = f"{option}: {quoted(str(path))} is no CollectorRegistry, but of type {kind}"
             raise OptionError([(option, text)])
-        return registry
+        given: CollectorRegistry = found
+        return given
     if shared is None:
         shared = {}
     if "metrics" not in shared:

@@ -172,4 +172,6 @@ class _Half:
             known = [each.name for kind in self.kinds.values() for each in kind.options]
             return f"unknown option {quoted(option)}{did_you_mean(option, known)}"
         mend = f"put it under {other.options_key}" if owner in other.kinds else "add it there"
-        return f"option {quoted(option)} belongs to {owner}, which is not in {self.key}: {mend}"
+        return (
+            f"option {quoted(option)} belongs to {owner}, which is not in {self.key}: {mend}"
+        )
