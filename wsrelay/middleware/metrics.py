@@ -184,9 +184,12 @@ class Metrics:
     def page(self, request: Request) -> Response:
         """The metrics, in the text format of Prometheus, or as OpenMetrics to who accepts that."""
         try:
-            encode, content_type = self._choose(", ".join(request.headers.getlist("accept")))
-        except ValueError:  # a version that is no number
-            encode, content_type = self._choose("")
+            return self._page(", ".join(request.headers.getlist("accept")))
+        except (TypeError, ValueError):
+            return self._page("")  # the library fails over versions that are no numbers
+
+    def _page(self, accept: str) -> Response:
+        encode, content_type = self._choose(accept)
         text = encode(self._shown)
         return Response(text, headers={"Content-Type": content_type, "Vary": "Accept"})
 
