@@ -128,7 +128,7 @@ def test_what_is_wrong_has_its_place(write):
         router("token_auth", "token_auth.verify: verify", "c"),
         router("require_actor", "require_actor.check: 'auth:number'", "d"),
         router("token_auth", "token_auth.verify: 'broken:verify'", "e"),
-        router("cors_x, token_auth", "", "f"),
+        router("zzz, token_auth", "", "f"),
         router("metrics", "metrics.path: /metrics", "g", ", prefix: /g"),
         router("metrics", "metrics.registry: 'auth:number', metrics.path: ''", "h"),
         "name: i, kind: http.router, prefix: /i, post_middleware: [token_auth], "
@@ -147,7 +147,7 @@ def test_what_is_wrong_has_its_place(write):
         "token_auth.verify",
         "require_actor.check",
         "token_auth.verify",
-        "cors_x, token_auth",
+        "zzz, token_auth",
         "token_auth",
         "metrics.path",
         "metrics.registry",
@@ -160,7 +160,7 @@ def test_what_is_wrong_has_its_place(write):
         'require_actor.check: "auth:number" is no function, but of type int',
         'token_auth.verify: importing "broken" failed: ModuleNotFoundError: No module named '
         "'nothing_like_it' (broken.py, line 1)",
-        'unknown middleware "cors_x"',
+        'unknown middleware "zzz"',
         'token_auth needs a function: set token_auth.verify, as in "app.auth:verify"',
         'metrics.path: "/metrics" is not under the router\'s prefix "/g": write "/g/metrics", or '
         '"" to only count',
