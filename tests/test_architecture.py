@@ -38,14 +38,14 @@ THIN = {
         "http.extensions http.handshake http.upgrade http.access http.exchange http.forwarded "
         "http.proxy_protocol http.server http.peer http.link http.writer http.protocol http"
     ),
+    "names": "registry imports",
     "middleware, relay": (
-        "middleware middleware.options middleware.cors middleware.ratelimit middleware.compress "
-        "middleware.real_ip relay_command relay_connection spawned relay middleware.table schema "
-        "listing"
+        "middleware middleware.options middleware.functions middleware.cors "
+        "middleware.ratelimit middleware.compress middleware.real_ip middleware.token_auth "
+        "middleware.require_actor relay_tally relay_command relay_connection spawned relay "
+        "middleware.app_metrics middleware.metrics middleware.table schema listing"
     ),
-    "app": (
-        "registry imports backoff supervised supervisor build lifecycle listener server app"
-    ),
+    "app": "backoff supervised supervisor build lifecycle listener server app",
 }
 # What users see, and what stands on it as a user would.
 ABOVE = "demo demo.chat cli __main__"

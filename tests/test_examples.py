@@ -2,11 +2,14 @@
 
 import json
 import signal
+import subprocess
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from commands import PATIENCE, Command, finish, serving
+from commands import PATIENCE, Command, environment, finish, serving
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -38,3 +41,31 @@ def test_clock(folder):
 
 def test_the_clock_is_right():
     assert finish("check", "clock/app.yaml", cwd=EXAMPLES).returncode == 0
+
+
+def test_members():
+    folder = EXAMPLES / "members"
+    secret = {"SECRET": "of this test"}
+    token = subprocess.check_output(
+        [sys.executable, "members.py", "ann"],
+        cwd=folder,
+        env=environment(**secret),
+        text=True,
+        timeout=PATIENCE,
+    ).strip()
+    with serving("run", "app.yaml", cwd=folder, ADDR="127.0.0.1:0", **secret) as server:
+        url = f"ws://127.0.0.1:{server.port}/rooms"
+        for room, given, status in (
+            ("ann", "", 401),
+            ("ann", f"{token}0", 401),
+            ("bob", token, 403),
+        ):
+            with pytest.raises(InvalidStatus) as refused:
+                connect(f"{url}/{room}?access_token={given}")
+            assert refused.value.response.status_code == status
+        with connect(f"{url}/ann?access_token={token}") as client:
+            client.send("hello")
+            told = json.loads(client.recv(PATIENCE))
+        server.signal(signal.SIGTERM)
+        assert server.status() == 0
+    assert told["data"] == {"by": "ann", "text": "hello"}

@@ -14,6 +14,7 @@ from wsrelay import lifecycle
 from wsrelay.config import (
     Address,
     Config,
+    ImportPath,
     Lifecycle,
     Problem,
     Restart,
@@ -23,7 +24,8 @@ from wsrelay.config import (
 from wsrelay.config.durations import seconds
 from wsrelay.errors import NoApp
 from wsrelay.http.router import Router
-from wsrelay.middleware.table import build_chain
+from wsrelay.imports import AppFolder, load
+from wsrelay.middleware.table import add_pages, build_chain
 from wsrelay.process_info import ProcessInfo, info_of
 from wsrelay.registry import Function, Registry
 from wsrelay.relay import warn_of_origins
@@ -51,6 +53,7 @@ class App:
 
     Attributes:
         supervisor: starts, stops and tells of the services (`supervise`).
+        folder: where imports look first; None: only where Python does.
     """
 
     def __init__(
@@ -59,10 +62,12 @@ class App:
         self.namespace = namespace
         self.registry = Registry(namespace)
         self.supervisor = Supervisor(self.registry)
+        self.folder: AppFolder | None = None
         self.services: dict[str, Service] = {}
         self.servers: list[Server] = []
         self.scheduler: Scheduler | None = None
         self._clock = clock
+        self._lent = {"load": self._load, "shared": {}}  # to middleware; see `build_chain`
         self._stopping: asyncio.Event | None = None
         self._tokens: list[Token[Any]] = []
         self._body: asyncio.Task[Any] | None = None  # that is inside `async with app`
@@ -124,10 +129,14 @@ class App:
             ChainError: unknown middleware, options that nobody knows or that can't be read.
             ValueError: no service of that name, or several and none named; a malformed prefix.
         """
-        outer, inner = build_chain(middleware, options, post_middleware, post_options)
+        outer, inner = build_chain(middleware, options, post_middleware, post_options, self._lent)
         router = Router(prefix, outer, inner)
+        add_pages(router)
         self._service_of(server).routers.append(router)
         return router
+
+    def _load(self, path: ImportPath) -> Any:
+        return load(path, self.folder)
 
     def _service_of(self, name: str | None) -> Service:
         if name is not None:

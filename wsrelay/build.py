@@ -71,10 +71,11 @@ class _Building:
         self._entries = self._unique(config.entries)
         self._folder = AppFolder.of(config.folder) if config.folder is not None else None
         self._routers: dict[str, Router] = {}
-        self._routes: dict[Route, HTTPEndpoint] = {}
+        self._routes: dict[Route, HTTPEndpoint | HTTPRouter] = {}
         self._failed: set[str] = set()  # modules that raised on import
         if self._folder is not None:
             app.registry.importer = self._folder.load
+            app.folder = self._folder
 
     def add_all(self) -> None:
         """Each kind after those that it refers to."""
@@ -142,7 +143,7 @@ class _Building:
         if not self._is_whole and entry.server and entry.server not in self._app.services:
             return  # the service is an entry that could not be read
         try:
-            self._routers[entry.id] = self._app.router(
+            router = self._routers[entry.id] = self._app.router(
                 entry.prefix,
                 middleware=entry.middleware,
                 options=entry.options,
@@ -155,6 +156,8 @@ class _Building:
                 self._problem(entry, message, *path)
         except ValueError as error:
             self._problem(entry, str(error), "prefix", value=True)
+        else:
+            self._routes.update(dict.fromkeys(router.routes, entry))  # pages of its middleware
 
     def _endpoint(self, entry: HTTPEndpoint) -> None:
         function = self._handler(entry)
@@ -189,7 +192,7 @@ class _Building:
         next(one for one in service.routers if route in one.routes).routes.remove(route)
         self._conflict(self._routes.pop(route), conflict)
 
-    def _conflict(self, entry: HTTPEndpoint, conflict: RouteConflict) -> None:
+    def _conflict(self, entry: HTTPEndpoint | HTTPRouter, conflict: RouteConflict) -> None:
         message = str(conflict)
         other = None if conflict.other is None else self._routes.get(conflict.other)
         if other is not None and other.marks is not None:

@@ -35,6 +35,7 @@ from wsrelay.middleware.options import (
 )
 from wsrelay.relay_command import RELAY_HEADER, FieldError, RelayCommand, read_header
 from wsrelay.relay_connection import RelayConnection, find_target
+from wsrelay.relay_tally import Tally
 from wsrelay.spawned import cancel_spawned, note_upgrade
 from wsrelay_core import Host, Scheduler, current_scheduler
 
@@ -82,6 +83,7 @@ class Relay:
         drain: seconds over which a stopping server closes its connections.
         dropped_log: bounds what its connections log.
         answer_log: bounds what it logs of answers that ask for no proper relay.
+        tally: what its ended connections add up to.
 
     Raises:
         OptionError: unknown or unreadable options.
@@ -96,6 +98,7 @@ class Relay:
         self.drain: float = values["wsrelay.drain"]
         self.dropped_log = Limited()
         self.answer_log = Limited()
+        self.tally = Tally()
         self._subprotocols: tuple[str, ...] = values["wsrelay.subprotocols"]
         self._heartbeat: float = values["wsrelay.heartbeat.default"]
         self._compression = values["wsrelay.compression"] != "off"

@@ -99,6 +99,7 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
     def on_ended(self, record: dict[str, Any]) -> None:
         """The close record goes to one line."""
         self._give_back()
+        self.relay.tally.add(record)
         connections.info(
             "%s ended: %s code=%s reason=%s initiator=%s clean=%s uptime=%s in=%d/%dB out=%d/%dB",
             self.pid,

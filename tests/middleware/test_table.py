@@ -3,6 +3,7 @@
 import pytest
 
 from wsrelay import App
+from wsrelay.middleware.options import OptionError
 from wsrelay.middleware.table import ChainError, build_chain
 from wsrelay.relay import Relay
 from wsrelay.spawned import SpawnScope
@@ -134,3 +135,58 @@ def test_two_relays_in_one_list_tell_a_problem_once():
 def test_an_app_refuses_what_a_chain_refuses():
     with pytest.raises(ChainError, match=r'did you mean "wsrelay\.drain"'):
         App().router("", post_middleware=["websocket_relay"], post_options={"wsrelay.drian": "1s"})
+
+
+# -- what the App lends, and pages -----------------------------------------------------------------
+
+
+def test_an_app_lends_what_a_middleware_wants():
+    asked = []
+
+    def load(path):
+        asked.append(str(path))
+        return len
+
+    lent = {"load": load, "shared": {}}
+    named = {"token_auth.verify": "a.b:c", "metrics.path": ""}
+    build_chain(["websocket_relay", "token_auth", "metrics"], named, [], {}, lent)
+    assert asked == ["a.b:c"]
+    assert list(lent["shared"]) == ["metrics"]
+
+
+def test_what_is_missing_stands_where_the_middleware_does():
+    assert problems([own, "token_auth"], {}, [], {}) == [
+        (
+            ("middleware", 1),
+            'token_auth needs a function: set token_auth.verify, as in "app.auth:verify"',
+        )
+    ]
+
+
+class Paged:
+    """A middleware with a page of its own, or without a place for it."""
+
+    def __init__(self, problem=None):
+        self.problem = problem
+
+    async def __call__(self, request, call_next):
+        return await call_next(request)
+
+    def add_pages(self, router):
+        if self.problem:
+            raise OptionError([("paged.path", self.problem)])
+        router.add("GET", "/page", lambda request: "page")
+
+
+def test_a_middleware_brings_pages():
+    router = App().router("/x", middleware=[own, Paged()])
+    assert [route.template for route in router.routes] == ["/x/page"]
+
+
+def test_pages_without_a_place():
+    with pytest.raises(ChainError) as caught:
+        App().router("", middleware=[Paged("a"), own], post_middleware=[Paged("b")])
+    assert caught.value.problems == [
+        (("options", "paged.path"), "a"),
+        (("post_options", "paged.path"), "b"),
+    ]

@@ -16,7 +16,7 @@ from .logs import logger
 from .request import Request
 from .response import PlainTextResponse, Response, error_response, to_response
 
-__all__ = ["Chain", "Handler", "Middleware", "SyncHandler", "failure_response"]
+__all__ = ["Chain", "Handler", "Middleware", "SyncHandler", "failure_response", "is_async"]
 
 Handler = Callable[[Request], Awaitable[Response]]
 SyncHandler = Callable[[Request], Response]
@@ -47,7 +47,7 @@ class Chain:
     @classmethod
     def of_endpoint(cls, endpoint: Callable[..., Any]) -> "Chain":
         """Wrap a function of the request, whatever it returns; see `to_response`."""
-        if _is_async(endpoint):
+        if is_async(endpoint):
             return cls(_guard(_awaiting(endpoint)), None)
         return cls(_guard(_awaiting(endpoint)), _guard_sync(_calling(endpoint)))
 
@@ -80,7 +80,8 @@ def failure_response(request: Request, error: BaseException) -> Response:
     return response
 
 
-def _is_async(endpoint: Callable[..., Any]) -> bool:
+def is_async(endpoint: Callable[..., Any]) -> bool:
+    """Whether a call gives an awaitable: an `async def`, or an object whose `__call__` is one."""
     function = inspect.unwrap(endpoint)
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - asks for its kind, not whether it is there

@@ -2,25 +2,42 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from wsrelay._text import did_you_mean, nearest, quoted
-from wsrelay.middleware import compress, cors, ratelimit, real_ip
+from wsrelay.http.router import Router
+from wsrelay.middleware import (
+    compress,
+    cors,
+    metrics,
+    ratelimit,
+    real_ip,
+    require_actor,
+    token_auth,
+)
 from wsrelay.middleware.options import Option, OptionError
 from wsrelay.middleware.real_ip import RealIP
 from wsrelay.relay import OPTIONS, PREFIXES, Relay
 from wsrelay.spawned import SpawnScope
 
-__all__ = ["MIDDLEWARE", "ChainError", "build_chain"]
+__all__ = ["MIDDLEWARE", "ChainError", "add_pages", "build_chain"]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A middleware that can be named: how it is made, and which options are its own."""
+    """A middleware that can be named: how it is made, and which options are its own.
 
-    make: Callable[[Mapping[str, str]], Any]
+    Attributes:
+        make: called with all options of the router, and what it wants of the App.
+        options, prefixes: of its own.
+        wants: keywords of `make`, see the argument `lent` of `build_chain`.
+    """
+
+    make: Callable[..., Any]
     options: tuple[Option, ...]
     prefixes: tuple[str, ...]
+    wants: tuple[str, ...] = ()
 
     def claims(self, option: str) -> bool:
         """Whether an option is this middleware's, known to it or not."""
@@ -33,6 +50,13 @@ MIDDLEWARE = {
     "ratelimit": Kind(ratelimit.RateLimit, ratelimit.OPTIONS, ratelimit.PREFIXES),
     "compress": Kind(compress.Compress, compress.OPTIONS, compress.PREFIXES),
     "real_ip": Kind(RealIP, real_ip.OPTIONS, real_ip.PREFIXES),
+    "token_auth": Kind(
+        token_auth.TokenAuth, token_auth.OPTIONS, token_auth.PREFIXES, wants=("load",)
+    ),
+    "require_actor": Kind(
+        require_actor.RequireActor, require_actor.OPTIONS, require_actor.PREFIXES, wants=("load",)
+    ),
+    "metrics": Kind(metrics.Metrics, metrics.OPTIONS, metrics.PREFIXES, wants=("load", "shared")),
 }
 
 
@@ -56,14 +80,20 @@ def build_chain(
     options: Mapping[str, str] | None,
     post_middleware: Sequence[Any],
     post_options: Mapping[str, str] | None,
+    lent: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[list[Any], list[Any]]:
     """The middleware objects of a router: those around everything, and those behind the match.
+
+    Args:
+        middleware, options, post_middleware, post_options: see `App.router`.
+        lent: what the App lends to middleware that it makes by name. `load`: finds what an import
+            path names, from the app's folder first; `shared`: what middleware of one App share.
 
     Raises:
         ChainError: unknown names, unknown or unreadable options.
     """
-    outer = _Half("middleware", middleware, "options", options or {})
-    inner = _Half("post_middleware", post_middleware, "post_options", post_options or {})
+    outer = _Half("middleware", middleware, "options", options or {}, lent)
+    inner = _Half("post_middleware", post_middleware, "post_options", post_options or {}, lent)
     outer.build(inner)
     inner.build(outer)
     problems = outer.problems | inner.problems
@@ -74,16 +104,43 @@ def build_chain(
     return outer.built, inner.built
 
 
+def add_pages(router: Router) -> None:
+    """Add the routes that its middleware brings to a router: what has a page of its own has a
+    method `add_pages(router)`, which raises OptionError where there is no place for it.
+
+    Raises:
+        ChainError: as above.
+    """
+    problems: list[tuple[tuple[str | int, ...], str]] = []
+    halves = {"options": router.middleware, "post_options": router.post_middleware}
+    for key, layers in halves.items():
+        for layer in layers:
+            add = getattr(layer, "add_pages", None)
+            try:
+                if add is not None:
+                    add(router)
+            except OptionError as error:
+                problems += [((key, option), text) for option, text in error.problems]
+    if problems:
+        raise ChainError(problems)
+
+
 class _Half:
     """One of a router's two lists of middleware, with its options."""
 
     def __init__(
-        self, key: str, layers: Sequence[Any], options_key: str, options: Mapping[str, str]
+        self,
+        key: str,
+        layers: Sequence[Any],
+        options_key: str,
+        options: Mapping[str, str],
+        lent: Mapping[str, Any],
     ) -> None:
         self.key = key
         self.options_key = options_key
         self.options = options
         self.layers = layers
+        self.lent = lent
         # A misspelt name counts as the one that was meant: its options are checked, not disowned.
         meant = [
             name if name in MIDDLEWARE else nearest(name, MIDDLEWARE)
@@ -116,11 +173,15 @@ class _Half:
             self.problems[self.key, at] = f"unknown middleware {quoted(name)}{hint}"
         if meant is None:
             return
+        kind = MIDDLEWARE[meant]
+        wanted = {key: self.lent[key] for key in kind.wants if key in self.lent}
         try:
-            self.built.append(MIDDLEWARE[meant].make(self.options))
+            self.built.append(kind.make(self.options, **wanted))
         except OptionError as error:
             for option, text in error.problems:
-                self.problems[self.options_key, option] = text
+                # What is missing has no place of its own.
+                given = option in self.options
+                self.problems[(self.options_key, option) if given else (self.key, at)] = text
 
     def _unclaimed(self, option: str, other: "_Half") -> str:
         owner = next((name for name, kind in MIDDLEWARE.items() if kind.claims(option)), None)

@@ -1,0 +1,33 @@
+"""What the ended connections of a relay add up to, for who asks (`metrics`)."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["Tally"]
+
+
+class Tally:
+    """Sums over close records (`relay.md` 6).
+
+    Attributes:
+        ends: how many ended, by cause and class of the close code, see `code_class`.
+        messages_in, messages_out: sums.
+    """
+
+    def __init__(self) -> None:
+        self.ends: Counter[tuple[str, str]] = Counter()
+        self.messages_in = 0
+        self.messages_out = 0
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Count a connection that has ended, by its close record."""
+        self.ends[record["cause"], code_class(record["code"])] += 1
+        self.messages_in += record["messages_in"]
+        self.messages_out += record["messages_out"]
+
+
+def code_class(code: int) -> str:
+    """A close code, if it has a meaning of its own (RFC 6455 7.4.1); else `3xxx` or `4xxx`, for a
+    client may choose another one of those each time."""
+    return str(code) if code <= 1015 else f"{code // 1000}xxx"
