@@ -39,7 +39,7 @@ THIN = {
         "middleware middleware.options relay_command relay_connection spawned relay "
         "middleware.table"
     ),
-    "app": "registry imports build lifecycle server app",
+    "app": "registry imports tls unix_socket build lifecycle server app",
 }
 # What users see, and what stands on it as a user would.
 ABOVE = "demo demo.chat cli __main__"

@@ -26,6 +26,7 @@ from wsrelay.errors import UnknownEntry
 from wsrelay.http import Dispatcher, Limits, Route, RouteConflict, Router, Timeouts
 from wsrelay.imports import AppFolder, ImportFailed, load
 from wsrelay.middleware.table import ChainError
+from wsrelay.tls import TLSFilesError, check_files
 
 if TYPE_CHECKING:
     from wsrelay.app import App
@@ -99,19 +100,26 @@ class _Building:
     # -- HTTP --------------------------------------------------------------------------------------
 
     def _service(self, entry: HTTPService) -> None:
-        for field in ("tls", "trusted_proxies"):
-            if getattr(entry, field):
-                self._problem(entry, f"{field}: not available yet in this version", field)
+        if entry.trusted_proxies:
+            later = "trusted_proxies: not available yet in this version"
+            self._problem(entry, later, "trusted_proxies")
+        if entry.tls is not None:
+            try:
+                check_files(entry.tls)
+            except TLSFilesError as error:
+                for field, message in error.problems:
+                    self._problem(entry, f"tls.{field}: {message}", "tls", field, value=True)
         timeouts = {name: value or math.inf for name, value in vars(entry.timeouts).items()}
         del timeouts["shutdown"]
-        self._app.service(
+        service = self._app.service(
             entry.id,
             addr=entry.addr,
             limits=Limits(**vars(entry.limits)),
             timeouts=Timeouts(**timeouts),
             shutdown=entry.timeouts.shutdown,
-            declared=True,
+            tls=entry.tls,
         )
+        service.declared = True
 
     def _router(self, entry: HTTPRouter) -> None:
         try:

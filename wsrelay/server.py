@@ -7,18 +7,28 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from errno import EEXIST
 from typing import TYPE_CHECKING, Any
 
-from wsrelay.config import Address
+from wsrelay._text import listed, quoted
+from wsrelay.config import TLS, Address, ConfigError, Problem
 from wsrelay.http.limits import Limits, Timeouts
 from wsrelay.http.protocol import HTTPProtocol
 from wsrelay.http.router import Dispatcher, Router
 from wsrelay.http.server import ServerState
+from wsrelay.tls import ReloadableContext, TLSFilesError
+from wsrelay.unix_socket import SocketFile
 
 if TYPE_CHECKING:
     from wsrelay.app import App
 
-__all__ = ["Server", "Service"]
+__all__ = ["Server", "ServerList", "Service"]
+
+BACKLOG = 1024
+# Time for the end of TLS is in the hands of `Link` and `Connection`, which know whether a client
+# still reads; the loops' own limit (30 s) cuts a long response off.
+SHUTDOWN_SECONDS = 24 * 3600.0
+LONGEST_HANDSHAKE = 24 * 3600.0  # seconds, where `timeouts.header` is off
 
 
 @dataclass
@@ -30,6 +40,7 @@ class Service:
         addr: where it listens.
         limits, timeouts: see `wsrelay.http.limits`.
         shutdown: seconds in which a stop must be done.
+        tls: None: plain HTTP.
         declared: whether the address was chosen by somebody.
     """
 
@@ -38,6 +49,7 @@ class Service:
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
     shutdown: float = 10.0
+    tls: TLS | None = None
     declared: bool = False
     routers: list[Router] = field(default_factory=list)
 
@@ -52,11 +64,13 @@ class Server:
 
     def __init__(self, app: App, service: Service) -> None:
         self.service = service
-        self.state = ServerState(name=service.id)
+        self.state = ServerState(name=service.id, scheme="http" if service.tls is None else "https")
         self._dispatcher = Dispatcher(service.routers)
         self._context = app.context()
         self._servers: Sequence[asyncio.Server] = ()
         self._address: Address | None = None
+        self._file: SocketFile | None = None
+        self._tls: ReloadableContext | None = None
 
     def protocol(self) -> HTTPProtocol:
         """A protocol for one new connection."""
@@ -69,23 +83,77 @@ class Server:
         )
 
     async def listen(self, address: Address) -> None:
-        """Open the listener; raises OSError with the address in its text."""
-        loop = asyncio.get_running_loop()
+        """Open the listener.
+
+        Raises:
+            OSError: it can't listen; the text has the address.
+            ConfigError: the files of its TLS can't serve.
+        """
+        settings = self._tls_settings()
         try:
             if address.path is not None:
-                _remove_stale_socket(address.path)
-                server: Any = await loop.create_unix_server(self.protocol, address.path)
+                server = await self._listen_on_file(address.path, settings)
             else:
-                server = await loop.create_server(
-                    self.protocol, address.host, address.port or 0, backlog=1024
+                server = await asyncio.get_running_loop().create_server(
+                    self.protocol, address.host, address.port or 0, backlog=BACKLOG, **settings
                 )
         except OSError as error:
             # asyncio's own text names the address too; a failed look-up of a host has no errno
             known = error.errno or 0
-            reason = os.strerror(known) if known > 0 else error.strerror
+            reason = os.strerror(known) if known > 0 and known != EEXIST else error.strerror
             raise OSError(error.errno, f"cannot listen on {address}: {reason}") from None
         self._servers = [server]
         self._address = address
+
+    async def _listen_on_file(self, path: str, settings: dict[str, Any]) -> Any:
+        file = SocketFile(path)
+        try:
+            server = await asyncio.get_running_loop().create_unix_server(
+                self.protocol, sock=file.socket, backlog=BACKLOG, **settings
+            )
+        except BaseException:
+            file.socket.close()
+            file.remove()
+            raise
+        self._file = file
+        return server
+
+    def _tls_settings(self) -> dict[str, Any]:
+        """The arguments of the loop's `create_server`."""
+        if self.service.tls is None:
+            return {}
+        try:
+            self._tls = ReloadableContext(self.service.tls)
+        except TLSFilesError as error:
+            raise self._config_error(error) from None
+        return {
+            "ssl": self._tls,
+            "ssl_handshake_timeout": min(self.service.timeouts.header, LONGEST_HANDSHAKE),
+            "ssl_shutdown_timeout": SHUTDOWN_SECONDS,
+        }
+
+    def reload_certificate(self) -> bool:
+        """Read the files of TLS again, for new handshakes; open connections live on.
+
+        Returns:
+            Whether there are any: it listens, and with TLS.
+
+        Raises:
+            ConfigError: they can't serve; what was read before stays in use.
+        """
+        if self._tls is None:
+            return False
+        try:
+            self._tls.reload()
+        except TLSFilesError as error:
+            raise self._config_error(error) from None
+        return True
+
+    def _config_error(self, error: TLSFilesError) -> ConfigError:
+        where = f"http.service {quoted(self.service.id)}"
+        return ConfigError(
+            Problem.at(None, where, f"tls.{field}: {message}") for field, message in error.problems
+        )
 
     @property
     def sockets(self) -> list[socket.socket]:
@@ -103,18 +171,27 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it can be reached, for people."""
+        """Where it can be reached, for people: `http://…`, `https://…` or `unix:…`."""
+        return self._url("http")
+
+    @property
+    def websocket_url(self) -> str:
+        """The same for clients of WebSocket: `ws://…`, `wss://…` or `unix:…`."""
+        return self._url("ws")
+
+    def _url(self, scheme: str) -> str:
         if self._address is None or self._address.path is not None:
             return f"unix:{self._address.path if self._address else ''}"
-        return f"http://{Address(self._address.host or '127.0.0.1', self.port)}"
+        secure = "" if self.service.tls is None else "s"
+        return f"{scheme}{secure}://{Address(self._address.host or '127.0.0.1', self.port)}"
 
     def close_listeners(self) -> None:
         """Accept nothing more, and answer the handshakes that still come with 503."""
         self.state.drain()
         for server in self._servers:
             server.close()
-        if self._address is not None and self._address.path is not None:
-            _remove_stale_socket(self._address.path)
+        if self._file is not None:
+            self._file.remove()
 
     async def finish(self, limit: float) -> None:
         """Wait at most `limit` seconds for the requests under way, then cut them off."""
@@ -123,14 +200,39 @@ class Server:
                 await self.state.wait_closed()
         except TimeoutError:
             self.state.abort()
+        self.state.ended = True
 
 
-def _remove_stale_socket(path: str) -> None:
-    """A socket file that an earlier run left behind is in the way of a new one."""
-    try:
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.connect(path)
-    except ConnectionRefusedError:
-        os.unlink(path)
-    except OSError:
-        return
+class ServerList(list[Server]):
+    """The servers of an App with several services, in the order of their declaration."""
+
+    def named(self, name: str) -> Server:
+        """The server of a service: `namespace:name`, or the bare name; raises LookupError."""
+        for server in self:
+            if name in (server.service.id, server.service.id.partition(":")[2]):
+                return server
+        raise LookupError(f"no http.service {quoted(name)}; there is {self._names()}")
+
+    @property
+    def port(self) -> int:
+        """Raises RuntimeError, which names the services: each has a port of its own."""
+        raise self._several("port")
+
+    @property
+    def url(self) -> str:
+        """Raises RuntimeError, which names the services: each has a URL of its own."""
+        raise self._several("url")
+
+    @property
+    def websocket_url(self) -> str:
+        """Raises RuntimeError, which names the services: each has a URL of its own."""
+        raise self._several("websocket_url")
+
+    def _several(self, what: str) -> RuntimeError:
+        return RuntimeError(
+            f"several http.services listen, {self._names()}: "
+            f'take the {what} of one, as in servers.named("{self[0].service.id}").{what}'
+        )
+
+    def _names(self) -> str:
+        return listed(server.service.id for server in self)

@@ -19,7 +19,7 @@ from .head import Head, HeadReader
 from .limits import Limits, Timeouts
 from .link import Link, Phase
 from .logs import logger
-from .request import Client, Request
+from .request import Certificate, Client, Request
 from .response import Response, error_response
 from .server import ServerState
 from .upgrade import Upgrade
@@ -47,6 +47,7 @@ class HTTPProtocol(Link):
     __slots__ = (
         "_advance_due",
         "_client",
+        "_client_certificate",
         "_context",
         "_dispatch_sync",
         "_exchange",
@@ -55,6 +56,7 @@ class HTTPProtocol(Link):
         "_heads",
         "_limits",
         "_loop",
+        "_scheme",
     )
 
     _loop: asyncio.AbstractEventLoop
@@ -75,6 +77,8 @@ class HTTPProtocol(Link):
         self._limits = limits if limits is not None else Limits()
         self._context = context
         self._client: Client | None = None
+        self._client_certificate: Certificate | None = None
+        self._scheme = server.scheme
         self._heads = HeadReader(self._limits)
         self._head_begun = True
         self._exchange: Exchange | None = None
@@ -87,7 +91,14 @@ class HTTPProtocol(Link):
         self._transport = cast(asyncio.Transport, transport)
         self._loop = asyncio.get_running_loop()
         self._client = client_of(transport)
+        if transport.get_extra_info("ssl_object") is not None:
+            self._scheme = "https"
+            # Empty for one that nobody looked at.
+            self._client_certificate = transport.get_extra_info("peercert") or None
         self._server.opened(self)
+        if self._server.ended:
+            self._transport.abort()
+            return
         self.deadline = self._server.clock() + self._timeouts.header
         limit = self._limits.connections
         if limit and self._server.open_connections > limit:
@@ -230,9 +241,10 @@ class HTTPProtocol(Link):
             head.target,
             head.headers,
             body=b"" if body is None else body,
-            scheme=self._server.scheme,
+            scheme=self._scheme,
             http_version=head.http_version,
             client=self._client,
+            client_certificate=self._client_certificate,
             server=self._server,
         )
         exchange = self._exchange = Exchange(head, request, body)
@@ -303,7 +315,7 @@ class HTTPProtocol(Link):
         except Exception as error:
             failure = failure_response(exchange.request, error)
             data = encode_response(failure, common, head=head_only, close=close)
-        self._transport.write(data)
+        self._write(data)
         exchange.responded = True
         if close:
             self._linger()
@@ -352,7 +364,7 @@ class HTTPProtocol(Link):
     def _refuse(self, error: HTTPError) -> None:
         """Answer what is no request, or none that is served, and end."""
         common = self._server.common_headers()
-        self._transport.write(encode_response(error_response(error), common, close=True))
+        self._write(encode_response(error_response(error), common, close=True))
         self._linger()
 
     def _release(self) -> None:

@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from .routes import Route
     from .server import ServerState
 
-__all__ = ["Client", "Request"]
+__all__ = ["Certificate", "Client", "Request"]
 
 Client = tuple[str, int]
 """Address and port of the other side."""
+
+Certificate = dict[str, Any]
+"""A certificate as `ssl.SSLSocket.getpeercert` tells it: `subject`, `notAfter`, …"""
 
 
 class Request:
@@ -33,10 +36,12 @@ class Request:
         scheme: `http` or `https`.
         http_version: `1.0` or `1.1`.
         client: `(host, port)` of the peer; None on a Unix socket.
+        client_certificate: that the peer showed and `client_ca` vouches for; None without TLS,
+            or where the client has none.
         server: the server's state (`draining`); None outside a server.
 
     Attributes:
-        method, headers, scheme, http_version, server: as above.
+        method, headers, scheme, http_version, client_certificate, server: as above.
         client: as above; a middleware that knows better may set it.
         path_params: what the route's template matched, decoded; `params` is an alias.
         actor: who is asking, set by a middleware; None until then.
@@ -53,6 +58,7 @@ class Request:
         "_target",
         "actor",
         "client",
+        "client_certificate",
         "headers",
         "http_version",
         "method",
@@ -72,6 +78,7 @@ class Request:
         scheme: str = "http",
         http_version: str = "1.1",
         client: Client | None = None,
+        client_certificate: Certificate | None = None,
         server: "ServerState | None" = None,
     ) -> None:
         self.method = method
@@ -81,6 +88,7 @@ class Request:
         self.scheme = scheme
         self.http_version = http_version
         self.client = client
+        self.client_certificate = client_certificate
         self.server = server
         self.path_params: dict[str, str] = {}
         self.actor: Any = None

@@ -34,7 +34,8 @@ class ServerState:
 
     Args:
         name: registry id of the service, which the PIDs of its connections begin with.
-        scheme: `http` or `https`, as clients address the server.
+        scheme: `http` or `https`, as clients address the server; `https` for each connection over
+            TLS in any case.
         clock: seconds that only grow; a test brings its own and calls `sweep`.
         wall_clock: seconds since 1970, for `Date`.
         server_header: the value of `Server`; None leaves it out.
@@ -44,6 +45,7 @@ class ServerState:
         tasks: the tasks of handlers, those of clients that are gone too.
         draining: set by `drain`; every response ends its connection then. The relay looks here
             (`request.server.draining`) and refuses new handshakes.
+        ended: nothing is served any more; a connection whose TLS handshake ends now is closed.
         requests, upgrades, accepted: counts since the start.
         upgraded_connections: called for the number of open connections that were upgraded, which
             count towards `Limits.connections` too.
@@ -64,6 +66,7 @@ class ServerState:
         self.connections: set[TrackedConnection] = set()
         self.tasks: set[asyncio.Task[Any]] = set()
         self.draining = False
+        self.ended = False
         self.requests = 0
         self.upgrades = 0
         self.accepted = 0
