@@ -103,10 +103,14 @@ def _unfit(path: Path, marker: str, kind: str) -> str:
         content = path.read_bytes()
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        return f"{quoted(str(path))} can't be read: {reason}"
+        return f"{_shown(path)} can't be read: {reason}"
     if b"-----BEGIN " not in content or marker.encode() not in content:
-        return f"{quoted(str(path))} holds no {kind} in PEM form (-----BEGIN {marker})"
+        return f"{_shown(path)} holds no {kind} in PEM form (-----BEGIN {marker})"
     return ""
+
+
+def _shown(path: str | Path) -> str:
+    return quoted(str(path), limit=1000)  # the name of the file is at its end
 
 
 class _PasswordWanted(Exception):
@@ -123,7 +127,7 @@ def _context(tls: TLS) -> ssl.SSLContext:
     # Costs the server much and the client little (CVE-2009-3555, CVE-2011-1473).
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
-    key = quoted(str(tls.key))
+    key = _shown(tls.key)
     try:
         context.load_cert_chain(tls.cert, tls.key, _no_password)
     except _PasswordWanted:
@@ -137,12 +141,12 @@ def _context(tls: TLS) -> ssl.SSLContext:
 def _told(error: ssl.SSLError, tls: TLS) -> tuple[str, str]:
     # Of a key of another type than the certificate OpenSSL 3 says NO_CERTIFICATE_ASSIGNED.
     if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
-        return "key", f"{quoted(str(tls.key))} is not the key of {quoted(str(tls.cert))}"
+        return "key", f"{_shown(tls.key)} is not the key of {_shown(tls.cert)}"
     if error.reason is None:
         one = _reads(lambda probe: probe.load_verify_locations(tls.cert))
         field, path = ("key", tls.key) if one else ("cert", tls.cert)
-        return field, f"{quoted(str(path))} can't be read: it is damaged, or of an unknown kind"
-    return "cert", f"{quoted(str(tls.cert))}: OpenSSL refuses it: {_words(error)}"
+        return field, f"{_shown(path)} can't be read: it is damaged, or of an unknown kind"
+    return "cert", f"{_shown(tls.cert)}: OpenSSL refuses it: {_words(error)}"
 
 
 def _reads(load: Callable[[ssl.SSLContext], None]) -> bool:
@@ -161,7 +165,7 @@ def _trust(context: ssl.SSLContext, client_ca: str | Path) -> None:
     try:
         context.load_verify_locations(client_ca)
     except ssl.SSLError as error:
-        message = f"{quoted(str(client_ca))}: OpenSSL refuses it: {_words(error)}"
+        message = f"{_shown(client_ca)}: OpenSSL refuses it: {_words(error)}"
         raise TLSFilesError([("client_ca", message)]) from None
 
 
@@ -185,7 +189,7 @@ def _shake_hands(context: ssl.SSLContext, tls: TLS) -> None:
                 continue
     except ssl.SSLCertVerificationError as error:
         reason = _REFUSALS.get(error.verify_code, f"is refused: {error.verify_message}")
-        raise TLSFilesError([("cert", f"{quoted(str(tls.cert))} {reason}")]) from None
+        raise TLSFilesError([("cert", f"{_shown(tls.cert)} {reason}")]) from None
     except ssl.SSLError as error:
-        message = f"{quoted(str(tls.cert))}: no handshake is possible with it: {_words(error)}"
+        message = f"{_shown(tls.cert)}: no handshake is possible with it: {_words(error)}"
         raise TLSFilesError([("cert", message)]) from None
