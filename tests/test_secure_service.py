@@ -182,13 +182,11 @@ def test_an_own_server_with_tls_is_https_too(run_both, tls, trust):
         own.load_cert_chain(tls.cert, tls.key)
         loop = asyncio.get_running_loop()
         async with app, aiohttp.ClientSession() as session:
-            listener = await loop.create_server(
-                app.protocol_factory(), "127.0.0.1", 0, ssl=own
-            )
-            port = listener.sockets[0].getsockname()[1]
-            async with session.get(f"https://127.0.0.1:{port}/", ssl=trust) as answer:
-                assert (await answer.json())["scheme"] == "https"
-            listener.close()
+            factory = app.protocol_factory()
+            async with await loop.create_server(factory, "127.0.0.1", 0, ssl=own) as listener:
+                port = listener.sockets[0].getsockname()[1]
+                async with session.get(f"https://127.0.0.1:{port}/", ssl=trust) as answer:
+                    assert (await answer.json())["scheme"] == "https"
 
     run_both(main())
 
