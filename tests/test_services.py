@@ -114,7 +114,7 @@ def test_what_only_one_service_has(run, what):
                 "several http.services listen, app:public and app:inside: "
                 f'take the {what} of one, as in servers.named("app:public").{what}'
             )
-            with pytest.raises(LookupError, match='no http.service "x"; there is app:public and'):
+            with pytest.raises(LookupError, match=r'no http\.service "x"; there is app:public and'):
                 servers.named("x")
 
     run(main())

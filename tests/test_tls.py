@@ -120,9 +120,7 @@ def test_the_text_of_the_error_names_the_fields(folder):
 
 def test_texts_are_paths_too(folder):
     pair = pair_in(folder, "good")
-    client, _ = handshake(
-        check_files(TLS(cert=str(pair.cert), key=str(pair.key))), client_of(pair)
-    )
+    client, _ = handshake(check_files(TLS(cert=str(pair.cert), key=str(pair.key))), client_of(pair))
     assert client.getpeercert()["subject"] == ((("commonName", "localhost"),),)
 
 

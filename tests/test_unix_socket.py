@@ -76,9 +76,9 @@ def test_clients_of_two_libraries(run_both, path):
             async with websockets.unix_connect(path, "ws://app.example/echo") as client:
                 await client.send(b"y")
                 assert await client.recv() == b"y"
-        assert not os.path.lexists(path)
 
     run_both(main())
+    assert not os.path.lexists(path)
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,11 @@ def test_what_a_dead_server_left_is_removed(run_both, path):
     assert stat.S_ISSOCK(os.stat(path).st_mode)
 
     async def main():
-        async with make_app().running(f"unix:{path}"):
-            async with websockets.unix_connect(path, "ws://x/echo"):
-                pass
+        async with (
+            make_app().running(f"unix:{path}"),
+            websockets.unix_connect(path, "ws://x/echo"),
+        ):
+            pass
 
     run_both(main())
 
@@ -169,11 +171,11 @@ def test_the_file_of_a_successor_stays(run_both, path):
     async def main():
         async with make_app().running(f"unix:{path}"):
             os.unlink(path)
-            successor = listener(path)
-        assert os.path.lexists(path)
-        successor.close()
+            return listener(path)
 
-    run_both(main())
+    successor = run_both(main())
+    assert os.path.lexists(path)
+    successor.close()
 
 
 def test_a_file_that_is_gone_is_no_trouble(run_both, path):

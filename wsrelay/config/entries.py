@@ -162,7 +162,7 @@ class HTTPService(Entry):
     """A listening HTTP server.
 
     Attributes:
-        addr: Where it listens.
+        addr: Where it listens. The file of a UNIX socket gets its mode from the umask.
         timeouts, limits: See the classes.
         tls: None: plain HTTP.
         trusted_proxies: Subnets of the proxies whose forwarding headers count.

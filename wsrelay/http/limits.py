@@ -13,7 +13,8 @@ class Limits:
         header_bytes: bytes of all header fields with their line ends (431).
         headers: number of header fields (431).
         body: bytes of a request body, after the transfer coding (413).
-        connections: open connections of one server, 0 for no limit (503).
+        connections: open connections of one server, 0 for no limit (503); over TLS, those whose
+            handshake is done.
         request_line: bytes of the request line without its line end (414).
     """
 
