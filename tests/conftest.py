@@ -72,3 +72,9 @@ def run() -> Iterator[Run]:
 def run_everywhere(request: pytest.FixtureRequest) -> Iterator[Run]:
     """Run a coroutine on uvloop, stock asyncio, the same with debug=True, and with eager tasks."""
     yield from runner_fixture(LOOPS[request.param])
+
+
+@pytest.fixture(params=["uvloop", "asyncio"])
+def run_both(request: pytest.FixtureRequest) -> Iterator[Run]:
+    """Run a coroutine on uvloop and on stock asyncio."""
+    yield from runner_fixture(LOOPS[request.param])

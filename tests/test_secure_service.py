@@ -13,19 +13,12 @@ import aiohttp
 import pytest
 import websockets
 from certificates import Pair, client_context, pair_in, self_signed, signed_by
-from conftest import LOOPS, runner_fixture
 
 from wsrelay import TLS, App, ConfigError, Response, process, relay_to
 from wsrelay.http.limits import Timeouts
 
 MIB = 1024 * 1024
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
-
-
-@pytest.fixture(params=["uvloop", "asyncio"])
-def run_both(request):
-    """Run a coroutine on each kind of loop."""
-    yield from runner_fixture(LOOPS[request.param])
 
 
 @pytest.fixture(scope="module")

@@ -6,17 +6,10 @@ import socket
 
 import aiohttp
 import pytest
-from conftest import LOOPS, runner_fixture
 
 from wsrelay import App, process, relay_to
 from wsrelay.config import load_text
 from wsrelay.http.limits import Limits
-
-
-@pytest.fixture(params=["uvloop", "asyncio"])
-def run_both(request):
-    """Run a coroutine on each kind of loop."""
-    yield from runner_fixture(LOOPS[request.param])
 
 
 def in_code(**addresses):

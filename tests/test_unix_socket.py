@@ -8,17 +8,10 @@ import stat
 import aiohttp
 import pytest
 import websockets
-from conftest import LOOPS, runner_fixture
 
 from wsrelay import App, process, relay_to
 from wsrelay.config import parse_address
 from wsrelay.unix_socket import SocketFile
-
-
-@pytest.fixture(params=["uvloop", "asyncio"])
-def run_both(request):
-    """Run a coroutine on each kind of loop."""
-    yield from runner_fixture(LOOPS[request.param])
 
 
 @pytest.fixture
