@@ -1,12 +1,13 @@
 """Certificates under `wsrelay run` and `check`: SIGHUP in a real OS process, broken files."""
 
+import asyncio
 import signal
 import socket
 
 import pytest
 from certificates import Pair, client_context, dated, pair_in, self_signed
 from commands import PATIENCE, Command, finish, serving
-from websockets.sync.client import connect
+from websockets.asyncio.client import connect
 
 YAML = """\
 version: "1.0"
@@ -60,32 +61,41 @@ def files(tmp_path, pairs):
 
 
 def client(port, pair):
-    """A client that trusts this certificate only."""
+    """A client that trusts this certificate only.
+
+    Not one of `websockets.sync`: its two threads share a TLS object, which loses requests now and
+    then on CPython 3.11, whatever the server.
+    """
     return connect(f"wss://127.0.0.1:{port}/", ssl=client_context(pair), open_timeout=PATIENCE)
 
 
-def answers(one):
-    one.send("x")
-    return one.recv(PATIENCE) == "x"
+async def answers(one):
+    await one.send("x")
+    return await one.recv() == "x"
 
 
-def test_sighup_takes_a_renewed_certificate(files, pairs):
+def test_sighup_takes_a_renewed_certificate(run, files, pairs):
     folder = files.cert.parent
-    with serving("run", "app.yaml", cwd=folder, INSIDE=f"unix:{folder}/s") as command:
-        with client(command.port, pairs["first"]) as old:
+
+    async def hangup(command, line):
+        command.signal(signal.SIGHUP)
+        await asyncio.to_thread(command.line, line)
+        async with client(command.port, pairs["second"]) as new:
+            assert await answers(new)
+
+    async def main(command):
+        async with client(command.port, pairs["first"]) as old:
             pairs["second"].copy_to(files)
-            command.signal(signal.SIGHUP)
-            command.line("wsrelay.app: new certificate of app:gateway in use$")
-            with client(command.port, pairs["second"]) as new:
-                assert answers(new) and answers(old)
+            await hangup(command, "wsrelay.app: new certificate of app:gateway in use$")
+            assert await answers(old)
             files.key.write_text("nonsense")
-            command.signal(signal.SIGHUP)
-            command.line(
-                "ERROR   wsrelay.app: SIGHUP: the certificate in use stays: "
-                f'http.service "app:gateway": tls.key: "{files.key}" holds no private key'
-            )
-            with client(command.port, pairs["second"]) as new:
-                assert answers(new) and answers(old)
+            told = "ERROR   wsrelay.app: SIGHUP: the certificate in use stays: "
+            where = f'http.service "app:gateway": tls.key: "{files.key}" holds no private key'
+            await hangup(command, told + where)
+            assert await answers(old)
+
+    with serving("run", "app.yaml", cwd=folder, INSIDE=f"unix:{folder}/s") as command:
+        run(main(command))
         command.signal(signal.SIGTERM)
         assert command.status() == 0
     assert "Traceback" not in "\n".join(command.lines)
