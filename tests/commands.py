@@ -79,7 +79,7 @@ class Command:
 
     def listening(self) -> Self:
         """Wait until it listens."""
-        self.port = int(self.line(r"listening on http://\S+:(\d+)")[1])
+        self.port = int(self.line(r"listening on https?://\S+:(\d+)")[1])
         return self
 
     def signal(self, number: signal.Signals) -> None:

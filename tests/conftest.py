@@ -81,3 +81,9 @@ def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
     with browser(tmp_path_factory.mktemp("profile")) as driver:
         yield driver
+
+
+@pytest.fixture(params=["uvloop", "asyncio"])
+def run_both(request: pytest.FixtureRequest) -> Iterator[Run]:
+    """Run a coroutine on uvloop and on stock asyncio."""
+    yield from runner_fixture(LOOPS[request.param])

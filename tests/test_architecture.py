@@ -45,7 +45,9 @@ THIN = {
         "middleware.require_actor relay_tally relay_command relay_connection spawned relay "
         "middleware.app_metrics middleware.metrics middleware.table schema listing"
     ),
-    "app": "backoff supervised supervisor build lifecycle listener server app",
+    "app": (
+        "backoff supervised supervisor tls unix_socket build lifecycle listener server app"
+    ),
 }
 # What users see, and what stands on it as a user would.
 ABOVE = "demo demo.chat cli __main__"

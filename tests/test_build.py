@@ -482,11 +482,9 @@ def test_a_config_of_code_with_a_name_twice():
 def test_what_comes_in_a_later_version(write):
     write(
         "name: a, kind: http.static, path: /, directory: www",
-        "name: c, kind: http.service, tls: {cert: c.pem, key: k.pem}",
         h=HANDLERS,
     )
     later = "not available yet in this version"
     assert problems() == [
         f'{at(4, "kind")}: http.static "a": http.static is {later}',
-        f'{at(5, "tls")}: http.service "c": tls: {later}',
     ]

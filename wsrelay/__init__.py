@@ -7,7 +7,7 @@ can send to it, monitor it, link to it, and hand it to another process while it 
 
 from wsrelay import process
 from wsrelay.app import App
-from wsrelay.config import ConfigError, Restart
+from wsrelay.config import TLS, ConfigError, Restart
 from wsrelay.errors import (
     HostFull,
     HTTPError,
@@ -36,6 +36,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "PID",
+    "TLS",
     "App",
     "ConfigError",
     "Event",

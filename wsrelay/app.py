@@ -12,24 +12,28 @@ from typing import Any, Self, TypeVar
 
 from wsrelay import lifecycle
 from wsrelay.config import (
+    TLS,
     Address,
     Config,
+    ConfigError,
     ImportPath,
     Lifecycle,
     Problem,
+    Proxy,
     Restart,
     parse_address,
     read_file,
 )
 from wsrelay.config.durations import seconds
 from wsrelay.errors import NoApp
+from wsrelay.http.limits import Limits, Timeouts
 from wsrelay.http.router import Router
 from wsrelay.imports import AppFolder, load
 from wsrelay.middleware.table import add_pages, build_chain
 from wsrelay.process_info import ProcessInfo, info_of
 from wsrelay.registry import Function, Registry
 from wsrelay.relay import warn_of_origins
-from wsrelay.server import Server, Service
+from wsrelay.server import Server, ServerList, Service
 from wsrelay.supervisor import Supervisor
 from wsrelay_core import Connection, CoroutineProcess, Host, Scheduler, scheduler_var
 
@@ -56,9 +60,7 @@ class App:
         folder: where imports look first; None: only where Python does.
     """
 
-    def __init__(
-        self, namespace: str = "app", *, clock: Callable[[], float] | None = None
-    ) -> None:
+    def __init__(self, namespace: str = "app", *, clock: Callable[[], float] | None = None) -> None:
         self.namespace = namespace
         self.registry = Registry(namespace)
         self.supervisor = Supervisor(self.registry)
@@ -96,12 +98,52 @@ class App:
 
     # -- entries -----------------------------------------------------------------------------------
 
-    def service(self, name: str = "gateway", **settings: Any) -> Service:
-        """Declare an `http.service`; settings are the fields of `wsrelay.server.Service`."""
+    def service(
+        self,
+        name: str = "gateway",
+        *,
+        addr: str | Address | None = None,
+        tls: TLS | None = None,
+        limits: Limits | None = None,
+        timeouts: Timeouts | None = None,
+        shutdown: float = 10.0,
+        trusted_proxies: Sequence[str | Proxy] = (),
+        proxy_headers: str = "x-forwarded",
+        proxy_protocol: bool = False,
+    ) -> Service:
+        """Declare an `http.service`.
+
+        Args:
+            name: of the entry.
+            addr: where it listens, as `127.0.0.1:8443`, `:8443` (all interfaces) or `unix:/path`;
+                None: 127.0.0.1:8080, and any free port in `running`.
+            tls: None: plain HTTP. The files are read when it begins to listen.
+            limits, timeouts: of a client; None: the defaults.
+            shutdown: seconds in which a stop must be done.
+            trusted_proxies, proxy_headers, proxy_protocol: see `wsrelay.server.Service`.
+
+        Raises:
+            ValueError: there is one of this name, `addr` is no address, or what is said of proxies
+                can't be.
+        """
         entry = self.registry.id_of(name)
         if entry in self.services:
             raise ValueError(f'there is already an http.service "{entry}"')
-        service = Service(entry, **settings)
+        service = Service(
+            entry,
+            shutdown=shutdown,
+            tls=tls,
+            declared=addr is not None,
+            trusted_proxies=trusted_proxies,
+            proxy_headers=proxy_headers,
+            proxy_protocol=proxy_protocol,
+        )
+        if addr is not None:
+            service.addr = parse_address(addr) if isinstance(addr, str) else addr
+        if limits is not None:
+            service.limits = limits
+        if timeouts is not None:
+            service.timeouts = timeouts
         self.services[entry] = service
         return service
 
@@ -346,31 +388,62 @@ class App:
     @asynccontextmanager
     async def running(
         self, addr: str | Address | None = None, port: int | None = None
-    ) -> AsyncIterator[Server | list[Server]]:
+    ) -> AsyncIterator[Server | ServerList]:
         """Run and listen.
 
         Args:
-            addr: where the only service listens; None: as declared, in code on 127.0.0.1.
-            port: 0 is any free one; the value has `port`.
+            addr: where the only service listens; None: as declared, else 127.0.0.1 and any free
+                port, which the value has as `port`.
+            port: instead of that in the address; 0 is any free one.
+
+        Returns:
+            The server; of several services all of them, each found by its name (`named`).
 
         Raises:
             ValueError: several services, and an address for which of them is not clear.
+            OSError, ConfigError: see `listen`.
         """
-        if addr is None and port is None and not any(s.declared for s in self.services.values()):
-            port = 0
         async with self:
-            servers = await self.listen(addr, port)
+            services = list(self.addresses(addr, port))
+            if addr is None and port is None:
+                services = [
+                    (service, address if service.declared else Address("127.0.0.1", 0))
+                    for service, address in services
+                ]
+            servers = await self._listen(services)
             yield servers[0] if len(servers) == 1 else servers
 
     async def listen(
         self, addr: str | Address | None = None, port: int | None = None, host: str | None = None
-    ) -> list[Server]:
-        """Open the listeners of all services; see `running`."""
-        for service, address in self.addresses(addr, port, host):
-            server = Server(self, service)
-            await server.listen(address)
-            self.servers.append(server)
-        return self.servers
+    ) -> ServerList:
+        """Open the listeners of all services, or of none.
+
+        Args:
+            addr, port, host: see `running`.
+
+        Raises:
+            ValueError: several services, and an address for which of them is not clear.
+            OSError: one can't listen; the text has its address, and its name if there are several.
+            ConfigError: the files of a service's TLS can't serve.
+        """
+        return await self._listen(self.addresses(addr, port, host))
+
+    async def _listen(self, services: list[tuple[Service, Address]]) -> ServerList:
+        opened = ServerList()
+        try:
+            for service, address in services:
+                server = Server(self, service)
+                await server.listen(address)
+                opened.append(server)
+        except BaseException as error:
+            for server in opened:
+                server.close_listeners()
+            if isinstance(error, OSError) and len(services) > 1:
+                text = f"http.service {service.id}: {error.strerror}"
+                raise OSError(error.errno, text) from None
+            raise
+        self.servers.extend(opened)
+        return opened
 
     def addresses(
         self, addr: str | Address | None = None, port: int | None = None, host: str | None = None
@@ -401,14 +474,31 @@ class App:
         if self.failure is not None:
             raise self.failure
 
+    def reload_certificates(self) -> None:
+        """Read the TLS files of all services again; `wsrelay run` does so on SIGHUP.
+
+        New handshakes use what they hold; open connections live on.
+
+        Raises:
+            ConfigError: what is wrong with the files of a service, which goes on with what it has;
+                the other services have their new files.
+        """
+        problems: list[Problem] = []
+        for server in self.servers:
+            try:
+                if server.reload_certificate():
+                    logger.info("new certificate of %s in use", server.service.id)
+            except ConfigError as error:
+                problems.extend(error.problems)
+        if problems:
+            raise ConfigError(problems)
+
     @property
     def stop_requested(self) -> bool:
         """Whether `serve` is on its way to its end."""
         return self._stopping is not None and self._stopping.is_set()
 
-    def request_stop(
-        self, restart: bool = False, failure: BaseException | None = None
-    ) -> None:
+    def request_stop(self, restart: bool = False, failure: BaseException | None = None) -> None:
         """Let `serve` end; `failure` is raised from it when all is stopped."""
         self.restart = self.restart or restart
         self.failure = self.failure or failure
@@ -436,7 +526,7 @@ class App:
         """The whole program: an event loop, signals, `serve`.
 
         SIGTERM and SIGINT stop in order, SIGUSR2 too (clients are told 1012); a second signal
-        forces the end.
+        forces the end. SIGHUP, if a service has TLS, reads its files again.
         """
         lifecycle.run(self, addr, port, host, use_uvloop)
 
@@ -451,6 +541,4 @@ def _address(
         if port is not None or host is not None:
             raise ValueError(f"{address} has no host and port")
         return address
-    return Address(
-        address.host if host is None else host, address.port if port is None else port
-    )
+    return Address(address.host if host is None else host, address.port if port is None else port)

@@ -28,6 +28,7 @@ from wsrelay.http import Dispatcher, Limits, Route, RouteConflict, Router, Timeo
 from wsrelay.imports import AppFolder, ImportFailed, load
 from wsrelay.middleware.table import ChainError
 from wsrelay.supervisor import check_input
+from wsrelay.tls import TLSFilesError, check_files
 
 if TYPE_CHECKING:
     from wsrelay.app import App
@@ -116,8 +117,6 @@ class _Building:
     # -- HTTP --------------------------------------------------------------------------------------
 
     def _service(self, entry: HTTPService) -> None:
-        if entry.tls:
-            self._problem(entry, "tls: not available yet in this version", "tls")
         if entry.proxy_protocol and not entry.trusted_proxies:
             message = "proxy_protocol: name the proxies that speak it under trusted_proxies"
             self._problem(entry, message, "proxy_protocol")
@@ -125,19 +124,28 @@ class _Building:
             # asyncio begins TLS before a protocol sees a byte.
             message = "proxy_protocol: not together with tls; let the proxy do TLS, or take it out"
             self._problem(entry, message, "proxy_protocol")
+        if entry.tls is not None:
+            try:
+                check_files(entry.tls)
+            except TLSFilesError as error:
+                for field, message in error.problems:
+                    self._problem(entry, f"tls.{field}: {message}", "tls", field, value=True)
         timeouts = {name: value or math.inf for name, value in vars(entry.timeouts).items()}
         del timeouts["shutdown"]
-        self._app.service(
+        service = self._app.service(
             entry.id,
             addr=entry.addr,
             limits=Limits(**vars(entry.limits)),
             timeouts=Timeouts(**timeouts),
             shutdown=entry.timeouts.shutdown,
-            declared=True,
+            tls=entry.tls,
             trusted_proxies=entry.trusted_proxies,
             proxy_headers=entry.proxy_headers,
-            proxy_protocol=entry.proxy_protocol and bool(entry.trusted_proxies),
+            proxy_protocol=(
+                entry.proxy_protocol and bool(entry.trusted_proxies) and entry.tls is None
+            ),
         )
+        service.declared = True
 
     def _router(self, entry: HTTPRouter) -> None:
         if not self._is_whole and entry.server and entry.server not in self._app.services:

@@ -103,6 +103,7 @@ def run(file: str, host: str | None, port: int | None, **log: Any) -> None:
     \b
     SIGTERM, Ctrl-C   stop in order: clients are told 1001 (a second one: at once)
     SIGUSR2           the same, and clients are told 1012: service restart
+    SIGHUP            with tls: new handshakes use the files as they are now
 
     \b
     Examples:
@@ -293,14 +294,18 @@ def _serve(
     try:
         app.run(port=port, host=host)
     except OSError as error:
-        raise click.ClickException(_told(error)) from None
+        raise click.ClickException(_told(error, len(app.services) > 1)) from None
     except StartFailed as error:
         raise click.ClickException(str(error)) from None
+    except ConfigError as error:  # files of TLS that were good a moment ago
+        raise click.UsageError(str(error)) from None
 
 
-def _told(error: OSError) -> str:
-    """Why it can't listen, and the mend."""
+def _told(error: OSError, several: bool = False) -> str:
+    """Why it can't listen, and the mend; of several services the options can't be the mend."""
     number = error.errno or 0
     # The numbers of look-ups of hosts are negative.
     mend = MENDS.get(number) if number > 0 else "take another host (--host)"
+    if mend and several:
+        mend = mend.partition(" (")[0]
     return f"{error.strerror}; {mend}" if mend else str(error.strerror)

@@ -9,12 +9,12 @@ import random
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from wsrelay.config import Address
+from wsrelay.config import Address, ConfigError
 from wsrelay.log import describe, logger_of
 from wsrelay.relay_connection import RelayConnection
 from wsrelay_core import Connection, CoroutineProcess, Process, Scheduler, watch_exit
@@ -129,9 +129,7 @@ def _connections(scheduler: Scheduler) -> list[Connection]:
     return [one for one in scheduler.table.processes() if isinstance(one, Connection)]
 
 
-def _batches(
-    connections: list[Connection], limit: float
-) -> list[tuple[float, list[Connection]]]:
+def _batches(connections: list[Connection], limit: float) -> list[tuple[float, list[Connection]]]:
     """Batches, each with its moment in seconds from now; few connections are one batch, now."""
     random.shuffle(connections)
     size = max(DRAIN_BATCH, -(-len(connections) // DRAIN_STEPS))
@@ -146,9 +144,7 @@ def _batches(
 
 def _exit_of(scheduler: Scheduler, process: Process) -> asyncio.Future[None]:
     future: asyncio.Future[None] = scheduler.loop.create_future()
-    watch_exit(
-        scheduler, process.pid, lambda _: None if future.done() else future.set_result(None)
-    )
+    watch_exit(scheduler, process.pid, lambda _: None if future.done() else future.set_result(None))
     return future
 
 
@@ -246,9 +242,7 @@ def _abandon() -> None:
     os._exit(1)
 
 
-async def _main(
-    app: App, addr: str | Address | None, port: int | None, host: str | None
-) -> None:
+async def _main(app: App, addr: str | Address | None, port: int | None, host: str | None) -> None:
     with _signals(app):
         await app.serve(addr, port, host)
 
@@ -256,6 +250,8 @@ async def _main(
 @contextmanager
 def _signals(app: App) -> Iterator[None]:
     """The first signal stops the App in order; a second one ends the OS process, by itself.
+
+    SIGHUP reloads certificates; without TLS it keeps its meaning, the end of the terminal.
 
     These are not the loop's own handlers, so that the second one works when nothing else does: a
     process that never awaits keeps the loop from everything.
@@ -273,12 +269,27 @@ def _signals(app: App) -> Iterator[None]:
         seen = True
         loop.call_soon_threadsafe(_stop_by, app, number)
 
-    before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
+    def on_hangup(number: int, _: FrameType | None) -> None:
+        loop.call_soon_threadsafe(_reload, app)
+
+    handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]]
+    handlers = dict.fromkeys(_SIGNALS, on_signal)
+    if any(service.tls is not None for service in app.services.values()):
+        handlers[signal.SIGHUP] = on_hangup
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _reload(app: App) -> None:
+    try:
+        app.reload_certificates()
+    except ConfigError as error:
+        told = "; ".join(map(str, error.problems))
+        app_logger.error("SIGHUP: the certificate in use stays: %s", told)
 
 
 def _stop_by(app: App, number: int) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from errno import EEXIST
 from typing import TYPE_CHECKING, Any
 
 from wsrelay._text import listed, quoted
-from wsrelay.config import Address, Proxy, parse_proxy
+from wsrelay.config import TLS, Address, ConfigError, Problem, Proxy, parse_proxy
 from wsrelay.http.addresses import TrustedPeers
 from wsrelay.http.forwarded import PROXY_HEADERS, X_FORWARDED, ProxyHeaders
 from wsrelay.http.limits import Limits, Timeouts
@@ -19,14 +19,18 @@ from wsrelay.http.protocol import HTTPProtocol
 from wsrelay.http.router import Dispatcher, Router
 from wsrelay.http.server import ServerState
 from wsrelay.listener import RESERVE, Listener, descriptors_run_out
+from wsrelay.tls import ReloadableContext, TLSFilesError
+from wsrelay.unix_socket import SocketFile
 
 if TYPE_CHECKING:
     from wsrelay.app import App
 
-__all__ = ["Server", "Service"]
+__all__ = ["Server", "ServerList", "Service"]
 
-# From 3.13 on the loop would remove the file of a Unix socket, whose removal is done here.
-_KEEP_FILE: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+# Time for the end of TLS is in the hands of `Link` and `Connection`, which know whether a client
+# still reads; the loops' own limit (30 s) cuts a long response off.
+SHUTDOWN_SECONDS = 24 * 3600.0
+LONGEST_HANDSHAKE = 24 * 3600.0  # seconds, where `timeouts.header` is off
 
 
 @dataclass
@@ -38,6 +42,7 @@ class Service:
         addr: where it listens.
         limits, timeouts: see `wsrelay.http.limits`.
         shutdown: seconds in which a stop must be done.
+        tls: None: plain HTTP.
         declared: whether the address was chosen by somebody.
         trusted_proxies: addresses and subnets of the proxies in front, as texts or networks, and
             `unix` for every peer on a Unix socket. `request.client` and `request.scheme` are then
@@ -50,7 +55,7 @@ class Service:
 
     Raises:
         ValueError: a proxy is no subnet, headers of that kind are unknown, or `proxy_protocol` is
-            on and nobody is trusted to speak it.
+            on and nobody is trusted to speak it, or together with `tls`.
     """
 
     id: str
@@ -58,6 +63,7 @@ class Service:
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
     shutdown: float = 10.0
+    tls: TLS | None = None
     declared: bool = False
     routers: list[Router] = field(default_factory=list)
     trusted_proxies: Sequence[str | Proxy] = ()
@@ -74,6 +80,9 @@ class Service:
             )
         if self.proxy_protocol and not self.trusted_proxies:
             raise ValueError("proxy_protocol needs trusted_proxies that speak it")
+        if self.proxy_protocol and self.tls is not None:
+            # asyncio begins TLS before a protocol sees a byte.
+            raise ValueError("proxy_protocol and tls exclude each other; let the proxy do TLS")
 
 
 class Server:
@@ -88,6 +97,7 @@ class Server:
         self.service = service
         self.state = ServerState(
             name=service.id,
+            scheme="http" if service.tls is None else "https",
             proxy_headers=ProxyHeaders(
                 TrustedPeers(service.trusted_proxies), service.proxy_headers
             ),
@@ -98,6 +108,8 @@ class Server:
         self._context = app.context()
         self._listener: Listener | None = None
         self._address: Address | None = None
+        self._file: SocketFile | None = None
+        self._tls: ReloadableContext | None = None
 
     def protocol(self) -> HTTPProtocol:
         """A protocol for one new connection."""
@@ -110,15 +122,25 @@ class Server:
         )
 
     async def listen(self, address: Address) -> None:
-        """Open the listener; raises OSError with the address in its text."""
+        """Open the listener.
+
+        Raises:
+            OSError: it can't listen; the text has the address.
+            ConfigError: the files of its TLS can't serve.
+        """
+        settings = self._tls_settings()
         try:
             self._listener = Listener(
-                self.service.id, await self._bound(address), self.protocol, self._why_full
+                self.service.id,
+                await self._bound(address),
+                self.protocol,
+                self._why_full,
+                **settings,
             )
         except OSError as error:
             # asyncio's own text names the address too; a failed look-up of a host has no errno
             known = error.errno or 0
-            reason = os.strerror(known) if known > 0 else error.strerror
+            reason = os.strerror(known) if known > 0 and known != EEXIST else error.strerror
             raise OSError(error.errno, f"cannot listen on {address}: {reason}") from None
         self._address = address
 
@@ -126,14 +148,11 @@ class Server:
         """Sockets for an address, several where its host has several; the loop looks it up."""
         loop = asyncio.get_running_loop()
         if address.path is not None:
-            _remove_stale_socket(address.path)
-            server: Any = await loop.create_unix_server(
-                self.protocol, address.path, start_serving=False, **_KEEP_FILE
-            )
-        else:
-            server = await loop.create_server(
-                self.protocol, address.host, address.port or 0, start_serving=False
-            )
+            self._file = SocketFile(address.path)
+            return [self._file.socket]
+        server = await loop.create_server(
+            self.protocol, address.host, address.port or 0, start_serving=False
+        )
         try:
             return [sock.dup() for sock in server.sockets]
         finally:
@@ -152,6 +171,43 @@ class Server:
             return f"all descriptors but {RESERVE} are in use (RLIMIT_NOFILE, `ulimit -n`)"
         return None
 
+    def _tls_settings(self) -> dict[str, Any]:
+        """The arguments of the loop's `create_server`."""
+        if self.service.tls is None:
+            return {}
+        try:
+            self._tls = ReloadableContext(self.service.tls)
+        except TLSFilesError as error:
+            raise self._config_error(error) from None
+        return {
+            "ssl": self._tls,
+            "ssl_handshake_timeout": min(self.service.timeouts.header, LONGEST_HANDSHAKE),
+            "ssl_shutdown_timeout": SHUTDOWN_SECONDS,
+        }
+
+    def reload_certificate(self) -> bool:
+        """Read the files of TLS again, for new handshakes; open connections live on.
+
+        Returns:
+            Whether there are any: it listens, and with TLS.
+
+        Raises:
+            ConfigError: they can't serve; what was read before stays in use.
+        """
+        if self._tls is None:
+            return False
+        try:
+            self._tls.reload()
+        except TLSFilesError as error:
+            raise self._config_error(error) from None
+        return True
+
+    def _config_error(self, error: TLSFilesError) -> ConfigError:
+        where = f"http.service {quoted(self.service.id)}"
+        return ConfigError(
+            Problem.at(None, where, f"tls.{field}: {message}") for field, message in error.problems
+        )
+
     @property
     def sockets(self) -> list[socket.socket]:
         """The listening sockets."""
@@ -168,18 +224,27 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it can be reached, for people."""
+        """Where it can be reached, for people: `http://…`, `https://…` or `unix:…`."""
+        return self._url("http")
+
+    @property
+    def websocket_url(self) -> str:
+        """The same for clients of WebSocket: `ws://…`, `wss://…` or `unix:…`."""
+        return self._url("ws")
+
+    def _url(self, scheme: str) -> str:
         if self._address is None or self._address.path is not None:
             return f"unix:{self._address.path if self._address else ''}"
-        return f"http://{Address(self._address.host or '127.0.0.1', self.port)}"
+        secure = "" if self.service.tls is None else "s"
+        return f"{scheme}{secure}://{Address(self._address.host or '127.0.0.1', self.port)}"
 
     def close_listeners(self) -> None:
         """Accept nothing more, and answer the handshakes that still come with 503."""
         self.state.drain()
         if self._listener is not None:
             self._listener.close()
-        if self._address is not None and self._address.path is not None:
-            _remove_stale_socket(self._address.path)
+        if self._file is not None:
+            self._file.remove()
 
     async def finish(self, limit: float) -> None:
         """Wait at most `limit` seconds for the requests under way, then cut them off."""
@@ -188,14 +253,39 @@ class Server:
                 await self.state.wait_closed()
         except TimeoutError:
             self.state.abort()
+        self.state.ended = True
 
 
-def _remove_stale_socket(path: str) -> None:
-    """A socket file that an earlier run left behind is in the way of a new one."""
-    try:
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.connect(path)
-    except ConnectionRefusedError:
-        os.unlink(path)
-    except OSError:
-        return
+class ServerList(list[Server]):
+    """The servers of an App with several services, in the order of their declaration."""
+
+    def named(self, name: str) -> Server:
+        """The server of a service: `namespace:name`, or the bare name; raises LookupError."""
+        for server in self:
+            if name in (server.service.id, server.service.id.partition(":")[2]):
+                return server
+        raise LookupError(f"no http.service {quoted(name)}; there is {self._names()}")
+
+    @property
+    def port(self) -> int:
+        """Raises RuntimeError, which names the services: each has a port of its own."""
+        raise self._several("port")
+
+    @property
+    def url(self) -> str:
+        """Raises RuntimeError, which names the services: each has a URL of its own."""
+        raise self._several("url")
+
+    @property
+    def websocket_url(self) -> str:
+        """Raises RuntimeError, which names the services: each has a URL of its own."""
+        raise self._several("websocket_url")
+
+    def _several(self, what: str) -> RuntimeError:
+        return RuntimeError(
+            f"several http.services listen, {self._names()}: "
+            f'take the {what} of one, as in servers.named("{self[0].service.id}").{what}'
+        )
+
+    def _names(self) -> str:
+        return listed(server.service.id for server in self)

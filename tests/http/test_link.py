@@ -376,3 +376,53 @@ class Clock:
 
     def __call__(self):
         return self.now
+
+
+class Hidden(asyncio.Transport):
+    """A transport of TLS to a client that reads nothing: what it took it does not count."""
+
+    def __init__(self):
+        super().__init__()
+        self.ends = []
+
+    def write(self, data): ...
+
+    def get_write_buffer_size(self):
+        return 0
+
+    def can_write_eof(self):
+        return False
+
+    def is_closing(self):
+        return bool(self.ends)
+
+    def close(self):
+        self.ends.append("close")
+
+    def abort(self):
+        self.ends.append("abort")
+
+
+@pytest.mark.parametrize(("size", "patience"), [(100, 2), (100_000, 75)])
+def test_what_tls_took_may_still_be_on_its_way(size, patience):
+    """A small response is with the kernel; of a larger one that can't be seen."""
+
+    async def main():
+        now = 1000.0
+        state = ServerState(clock=lambda: now)
+        router = Router()
+        router.get("/")(lambda request: Response(bytes(size), headers={"Connection": "close"}))
+        protocol = HTTPProtocol(Dispatcher([router]), state, timeouts=TIMES)
+        transport = Hidden()
+        protocol.connection_made(transport)
+        protocol.data_received(GET)
+        assert transport.ends == ["close"]
+        now += patience - 0.5
+        state.sweep()
+        assert transport.ends == ["close"]
+        now += 2.5
+        state.sweep()
+        assert transport.ends == ["close", "abort"]
+        protocol.connection_lost(None)
+
+    asyncio.run(main())

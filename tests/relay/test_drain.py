@@ -157,3 +157,19 @@ def test_a_restart_says_so(loop):
             await stopping
 
     run_on(loop, main())
+
+
+@both_loops
+def test_a_drain_ends_within_the_shutdown_time(loop):
+    async def main():
+        running = asyncio.get_running_loop()
+        async with room({"wsrelay.drain": "1h"}, shutdown=1.0) as here:
+            clients = [await Client.open(here.port) for _ in range(210)]
+            stopping = asyncio.ensure_future(here.app.stop())
+            ends = await asyncio.gather(*(timed_close(client, running) for client in clients))
+            await stopping
+            assert {frame for _, frame in ends} == {(1001, "server shutting down")}
+            for client in clients:
+                await client.end()
+
+    run_on(loop, main())

@@ -1,10 +1,11 @@
 """Connections over TLS, where there is no half-close and the loop keeps buffers of its own."""
 
 import asyncio
+import tracemalloc
 
 import pytest
 from certificates import tls_contexts
-from support import BINARY, CLOSE, TEXT, both_loops, echo, room, run_on
+from support import BINARY, CLOSE, TEXT, Client, both_loops, echo, room, run_on
 
 from wsrelay import process
 
@@ -101,5 +102,83 @@ def test_a_flooding_client_is_slowed_and_nothing_is_lost(loop, contexts):
                 client.send(*map(str, range(8000)))
                 assert (await client.rest())[-1] == (CLOSE, (1000, "target process exited"))
                 assert got == list(range(8000))
+
+    run_on(loop, main())
+
+
+@both_loops
+@pytest.mark.parametrize("policy", ["drop_newest", "drop_oldest"])
+def test_a_hundred_mebibytes_for_a_client_that_never_reads(loop, policy, contexts):
+    """Also what the transport below TLS holds, which is in no count, is bounded."""
+
+    async def main():
+        options = {"wsrelay.queue.policy": policy}
+        async with room(options, tls=contexts) as here, here.client(receive=4096) as slow:
+            frame = {"type": "binary", "data": bytes(65536)}
+            tracemalloc.start()
+            try:
+                before = tracemalloc.get_traced_memory()[0]
+                for _ in range(100 * MIB // 65536):
+                    process.send(slow.pid, "ws.send", frame)
+                    await asyncio.sleep(0)
+                assert tracemalloc.get_traced_memory()[1] - before < 3 * MIB
+            finally:
+                tracemalloc.stop()
+            facts = process.info(slow.pid)
+            assert facts.queue_bytes <= MIB + 1024
+            assert facts.state == "running" and facts.dropped > 800
+
+    run_on(loop, main())
+
+
+@both_loops
+def test_a_client_that_never_reads_is_cut_off(loop, contexts):
+    """It does not see the close frame, nor the end of TLS."""
+
+    async def main():
+        async with room(tls=contexts, clock=True) as here, here.client(receive=4096) as slow:
+            while not process.info(slow.pid).queue_bytes:
+                process.send(slow.pid, "ws.send", {"data": bytes(65536)})
+                await asyncio.sleep(0)
+            process.send(slow.pid, "ws.close", 1000)
+            await asyncio.sleep(0)
+            here.advance(6.0)
+            record = (await here.exit_of(slow)).result.value
+            assert (record["code"], record["clean"]) == (1000, False)
+            here.advance(6.0)
+            while here.app.scheduler.lingering:
+                await asyncio.sleep(0)
+
+    run_on(loop, main())
+
+
+@both_loops
+def test_the_clients_end_of_tls_is_its_end(loop, contexts):
+    """There is no half-close: close_notify without a close frame is a lost connection."""
+
+    async def main():
+        async with room(tls=contexts) as here, here.client() as client:
+            client.send("last words")
+            client.writer.close()
+            record = (await here.exit_of(client)).result.value
+            assert (record["cause"], record["clean"]) == ("connection_lost", False)
+            assert here.mail.data() == ["last words"]
+
+    run_on(loop, main())
+
+
+@both_loops
+def test_a_stop_tells_all_clients(loop, contexts):
+    async def main():
+        async with room(tls=contexts) as here:
+            settings = {"ssl": contexts[1], "server_hostname": "localhost"}
+            clients = [await Client.open(here.port, **settings) for _ in range(20)]
+            stopping = asyncio.ensure_future(here.app.stop())
+            ends = await asyncio.gather(*(client.rest() for client in clients))
+            await stopping
+            assert ends == [[(CLOSE, (1001, "server shutting down"))]] * 20
+            assert {one.payload["clean"] for one in here.mail.of("ws.leave")} == {True}
+            for client in clients:
+                await client.end()
 
     run_on(loop, main())

@@ -147,16 +147,16 @@ class TLS:
     """TLS of an `http.service`.
 
     Attributes:
-        cert: Certificate chain, PEM.
-        key: Private key, PEM.
+        cert: Certificate and the chain behind it, PEM; begins with the server's own.
+        key: Private key, PEM, without a password.
         client_ca: Authorities that sign clients' certificates, PEM.
         client_auth: `none`, `optional` or `required`: whether a client must show a certificate.
             By default `required` with `client_ca`, else `none`.
     """
 
-    cert: Path = field(metadata=setting(_file))
-    key: Path = field(metadata=setting(_file))
-    client_ca: Path | None = field(default=None, metadata=setting(_file))
+    cert: Path | str = field(metadata=setting(_file))
+    key: Path | str = field(metadata=setting(_file))
+    client_ca: Path | str | None = field(default=None, metadata=setting(_file))
     client_auth: str = field(
         default="",
         metadata=setting(simple(values.choice, choices=("none", "optional", "required"))),
@@ -174,7 +174,7 @@ class HTTPService(Entry):
     """A listening HTTP server.
 
     Attributes:
-        addr: Where it listens.
+        addr: Where it listens. The file of a UNIX socket gets its mode from the umask.
         timeouts: Time limits.
         limits: Size limits.
         tls: Certificate and key. None: plain HTTP.

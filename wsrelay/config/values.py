@@ -6,7 +6,9 @@ that one that comes from the environment, or stands in quotes, is as good as a p
 """
 
 import ipaddress
+import os
 import re
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,6 +47,8 @@ _HOST = re.compile(r"[A-Za-z0-9_.-]+")
 _METHOD = re.compile(r"[A-Z0-9!#$%&'*+.^_`|~-]+")
 _DOTTED = r"[^\s.:]+(\.[^\s.:]+)*"
 _ADDRESS = r"^(unix:/.*|[^\s/]*:[0-9]{1,5})$"
+# Bytes of a socket's path, without the NUL at its end (`sun_path` of unix(7); BSD has 104).
+_SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
 _EXAMPLES = '"127.0.0.1:8080", ":8080", "[::1]:8080" or "unix:/path"'
 
 
@@ -299,6 +303,12 @@ def _decimal(value: str) -> str:
 def _socket_path(path: str) -> str:
     if not path.startswith("/") or "\0" in path:
         raise ValueError(f'{quoted("unix:" + path)} must hold an absolute path, as "unix:/path"')
+    length = len(os.fsencode(path))
+    if length > _SOCKET_PATH_BYTES:
+        raise ValueError(
+            f"{quoted(path)} has {length} bytes; the path of a UNIX socket has at most "
+            f"{_SOCKET_PATH_BYTES}"
+        )
     return path
 
 

@@ -13,8 +13,9 @@ class Limits:
         header_bytes: bytes of all header fields with their line ends (431).
         headers: number of header fields (431).
         body: bytes of a request body, after the transfer coding (413).
-        connections: open connections of one server, WebSockets included, 0 for no limit. An App
-            that listens pauses there; in a server of one's own the next client gets a 503.
+        connections: open connections of one server, WebSockets and TLS handshakes included, 0 for
+            no limit. An App that listens pauses there; in a server of one's own the next client
+            gets a 503.
         request_line: bytes of the request line without its line end (414).
     """
 

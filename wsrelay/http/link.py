@@ -14,6 +14,9 @@ __all__ = ["Link", "Phase"]
 
 # Read ahead while a handler runs; beyond it TCP holds the client back.
 BUFFERED_BYTES = 64 * 1024
+# What the kernel surely takes at once. Transports of TLS do not count what they gave to the
+# transport below: whether a client has read a larger response can't be seen.
+UNSEEN_BYTES = 16 * 1024
 # What a client that does not read its response must take in each idle period.
 READ_PACE = 64 * 1024
 # What a client may still send while it is to read its last response.
@@ -43,6 +46,7 @@ class Link(asyncio.Protocol):
     __slots__ = (
         "_buffer",
         "_eof",
+        "_largest",
         "_lingered",
         "_paced_since",
         "_phase",
@@ -66,6 +70,7 @@ class Link(asyncio.Protocol):
         self._read_paused = False
         self._write_paused = False
         self._unsent = 0
+        self._largest = 0
         self._paced_since = 0.0
         self._lingered = 0
         self.deadline = math.inf
@@ -97,6 +102,15 @@ class Link(asyncio.Protocol):
 
     def _release(self) -> None:
         """Let go of the request in hand, if any."""
+
+    def _write(self, data: bytes) -> None:
+        if len(data) > self._largest:
+            self._largest = len(data)
+        self._transport.write(data)
+
+    def _delivered(self, unsent: int) -> bool:
+        """Whether all is in the hands of the kernel, as far as one can see."""
+        return unsent == 0 and (self._largest <= UNSEEN_BYTES or self._transport.can_write_eof())
 
     def _regulate(self) -> None:
         """Let TCP hold the client back while there is enough to do, or it does not read."""
@@ -150,7 +164,7 @@ class Link(asyncio.Protocol):
         """End a connection whose client neither reads nor closes."""
         unsent = self._transport.get_write_buffer_size()
         period_over = now - self._paced_since >= self._timeouts.idle
-        if unsent == 0 or (period_over and self._unsent - unsent < READ_PACE):
+        if self._delivered(unsent) or (period_over and self._unsent - unsent < READ_PACE):
             self._transport.abort()
         elif period_over:
             self._pace()

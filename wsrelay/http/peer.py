@@ -7,7 +7,7 @@ from .addresses import UNIX
 from .exchange import client_of
 from .forwarded import ProxyHeaders
 from .proxy_protocol import ProxyHeader
-from .request import Client, Request
+from .request import Certificate, Client, Request
 from .server import ServerState
 
 __all__ = ["Peer"]
@@ -18,17 +18,23 @@ class Peer:
 
     Attributes:
         address: its IP address, or `UNIX`; None: unknown, and then nobody believes it.
+        certificate: that it showed in a TLS handshake and the server's `client_ca` vouches for.
         client: address and port of whom it speaks for; itself, until a header says more.
         scheme: `http` or `https`.
     """
 
-    __slots__ = ("_headers", "_server", "address", "client", "scheme")
+    __slots__ = ("_headers", "_server", "address", "certificate", "client", "scheme")
 
     def __init__(self, transport: asyncio.BaseTransport, server: ServerState) -> None:
         self._server = server
         self.client: Client | None = client_of(transport)
         self.address: str | None = _address_of(transport, self.client)
         self.scheme = server.scheme
+        self.certificate: Certificate | None = None
+        if transport.get_extra_info("ssl_object") is not None:
+            self.scheme = "https"
+            # Empty for one that nobody looked at.
+            self.certificate = transport.get_extra_info("peercert") or None
         self._headers: ProxyHeaders | None = None
         self._believe()
 
@@ -62,6 +68,7 @@ class Peer:
         request.peer = self.address
         request.client = self.client
         request.scheme = self.scheme
+        request.client_certificate = self.certificate
         if self._headers is not None:
             self._headers.apply(request)
 

@@ -95,6 +95,9 @@ class HTTPProtocol(Link):
         self._peer = Peer(transport, self._server)
         self._awaits_proxy_header = self._server.proxy_protocol and self._peer.is_trusted
         self._server.opened(self)
+        if self._server.ended:
+            self._transport.abort()
+            return
         self.deadline = self._server.clock() + self._timeouts.header
         limit = self._limits.connections
         if limit and self._server.open_connections > limit:
@@ -332,7 +335,7 @@ class HTTPProtocol(Link):
         except Exception as error:
             response = failure_response(exchange.request, error)
             data = encode_response(response, common, head=head_only, close=close)
-        self._transport.write(data)
+        self._write(data)
         exchange.responded = True
         self._log(exchange, response.status_code, body_size(response, head=head_only))
         if close:
@@ -389,7 +392,7 @@ class HTTPProtocol(Link):
         """Answer what is no request, or none that is served, and end."""
         common = self._server.common_headers()
         response = error_response(error)
-        self._transport.write(encode_response(response, common, close=True))
+        self._write(encode_response(response, common, close=True))
         if access.enabled():
             access.log_refusal(self._peer.client, head, response.status_code, body_size(response))
         self._linger()

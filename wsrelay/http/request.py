@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from .routes import Route
     from .server import ServerState
 
-__all__ = ["Client", "Request"]
+__all__ = ["Certificate", "Client", "Request"]
 
 Client = tuple[str, int]
 """Address and port of the other side."""
+
+Certificate = dict[str, Any]
+"""A certificate as `ssl.SSLSocket.getpeercert` tells it: `subject`, `notAfter`, …"""
 
 
 class Request:
@@ -35,10 +38,12 @@ class Request:
         client: `(host, port)` of the client; None on a Unix socket.
         peer: address of the other side of the connection, a proxy's where there is one; `unix` on
             a Unix socket; by default that of `client`.
+        client_certificate: that the peer showed and `client_ca` vouches for; None without TLS,
+            or where the client has none.
         server: the server's state (`draining`); None outside a server.
 
     Attributes:
-        method, headers, scheme, http_version, peer, server: as above.
+        method, headers, scheme, http_version, peer, client_certificate, server: as above.
         client: as above; a middleware that knows better may set it.
         path_params: what the route's template matched, decoded; `params` is an alias.
         actor: who is asking, set by a middleware; None until then.
@@ -55,6 +60,7 @@ class Request:
         "_target",
         "actor",
         "client",
+        "client_certificate",
         "headers",
         "http_version",
         "method",
@@ -76,6 +82,7 @@ class Request:
         http_version: str = "1.1",
         client: Client | None = None,
         peer: str | None = None,
+        client_certificate: Certificate | None = None,
         server: "ServerState | None" = None,
     ) -> None:
         self.method = method
@@ -86,6 +93,7 @@ class Request:
         self.http_version = http_version
         self.client = client
         self.peer = client[0] if peer is None and client is not None else peer
+        self.client_certificate = client_certificate
         self.server = server
         self.path_params: dict[str, str] = {}
         self.actor: Any = None

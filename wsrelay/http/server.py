@@ -39,7 +39,8 @@ class ServerState:
 
     Args:
         name: registry id of the service, which the PIDs of its connections begin with.
-        scheme: `http` or `https`, as clients address the server.
+        scheme: `http` or `https`, as clients address the server; `https` for each connection over
+            TLS in any case.
         proxy_headers: which peers are proxies, and which of their headers count; None: none.
         proxy_protocol: whether those peers begin each connection with a PROXY header.
         clock: seconds that only grow; a test brings its own and calls `sweep`.
@@ -52,6 +53,7 @@ class ServerState:
         warnings: bounds what clients can make the server log.
         draining: set by `drain`; every response ends its connection then. The relay looks here
             (`request.server.draining`) and refuses new handshakes.
+        ended: nothing is served any more; a connection whose TLS handshake ends now is closed.
         requests, upgrades, accepted: counts since the start.
         upgraded_connections: called for the number of open connections that were upgraded, which
             count towards `Limits.connections` too.
@@ -77,6 +79,7 @@ class ServerState:
         self.connections: set[TrackedConnection] = set()
         self.tasks: set[asyncio.Task[Any]] = set()
         self.draining = False
+        self.ended = False
         self.requests = 0
         self.upgrades = 0
         self.accepted = 0
