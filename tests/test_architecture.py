@@ -31,9 +31,10 @@ THIN = {
     "process": "process_info process",
     "http": (
         "http.logs http.limits http.authority http.headers http.head http.body http.request "
-        "http.response http.chain http.routes http.router http.origin http.extensions "
-        "http.handshake http.upgrade http.exchange http.server http.link http.writer "
-        "http.protocol http"
+        "http.response http.streaming http.chain http.routes http.static_types "
+        "http.static_conditions http.static_files http.static http.router http.origin "
+        "http.extensions http.handshake http.upgrade http.exchange http.server http.link "
+        "http.writer http.protocol http"
     ),
     "middleware, relay": (
         "middleware middleware.options relay_command relay_connection spawned relay "

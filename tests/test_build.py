@@ -404,7 +404,6 @@ def test_middleware_and_prefixes_that_are_wrong(write):
 
 def test_what_comes_in_a_later_version(write):
     write(
-        "name: a, kind: http.static, path: /, directory: www",
         "name: b, kind: process.service, process: h:echo",
         "name: c, kind: http.service, tls: {cert: c.pem, key: k.pem}, "
         "trusted_proxies: [10.0.0.0/8]",
@@ -412,8 +411,7 @@ def test_what_comes_in_a_later_version(write):
     )
     later = "not available yet in this version"
     assert problems() == [
-        f'{at(4, "kind")}: http.static "a": http.static is {later}',
-        f'{at(5, "kind")}: process.service "b": process.service is {later}',
-        f'{at(6, "tls")}: http.service "c": tls: {later}',
-        f'{at(6, "trusted")}: http.service "c": trusted_proxies: {later}',
+        f'{at(4, "kind")}: process.service "b": process.service is {later}',
+        f'{at(5, "tls")}: http.service "c": tls: {later}',
+        f'{at(5, "trusted")}: http.service "c": trusted_proxies: {later}',
     ]

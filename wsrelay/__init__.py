@@ -26,6 +26,7 @@ from wsrelay.errors import (
 from wsrelay.http.request import Request
 from wsrelay.http.response import JSONResponse, PlainTextResponse, Response
 from wsrelay.http.router import Router
+from wsrelay.http.streaming import StreamingResponse
 from wsrelay.process import exit
 from wsrelay.relay_command import relay_to
 from wsrelay_core import PID, Event, Message
@@ -53,6 +54,7 @@ __all__ = [
     "Request",
     "Response",
     "Router",
+    "StreamingResponse",
     "UnknownEntry",
     "WSRelayError",
     "WrongThread",

@@ -24,6 +24,7 @@ from wsrelay.config import (
 )
 from wsrelay.errors import UnknownEntry
 from wsrelay.http import Dispatcher, Limits, Route, RouteConflict, Router, Timeouts
+from wsrelay.http.static import StaticError, StaticFiles
 from wsrelay.imports import AppFolder, ImportFailed, load
 from wsrelay.middleware.table import ChainError
 
@@ -68,6 +69,7 @@ class _Building:
         self._folder = AppFolder.of(config.folder) if config.folder is not None else None
         self._routers: dict[str, Router] = {}
         self._routes: dict[Route, HTTPEndpoint] = {}
+        self._files: dict[StaticFiles, HTTPStatic] = {}
         self._failed: set[str] = set()  # modules that raised on import
         if self._folder is not None:
             app.registry.importer = self._folder.load
@@ -81,7 +83,7 @@ class _Building:
             (HTTPEndpoint, self._endpoint),
             (ProcessHost, self._host),
             (ProcessPython, self._process),
-            (HTTPStatic, self._not_yet),
+            (HTTPStatic, self._static),
             (ProcessService, self._not_yet),
         ]
         for kind, add in steps:
@@ -141,6 +143,23 @@ class _Building:
         except ValueError as error:
             self._problem(entry, str(error), "path", value=True)
 
+    def _static(self, entry: HTTPStatic) -> None:
+        try:
+            files = self._app.static(
+                entry.path,
+                entry.directory,
+                index=entry.index,
+                spa=entry.spa,
+                cache=entry.cache,
+                server=entry.server,
+            )
+        except RouteConflict as error:
+            self._conflict(entry, str(error))
+        except StaticError as error:
+            self._problem(entry, str(error), error.field, value=True)
+        else:
+            self._files[files] = entry
+
     def _handler(self, entry: HTTPEndpoint) -> Callable[..., Any] | None:
         if entry.func.id is not None:
             return self._app.registry.functions.get(entry.func.id)
@@ -151,24 +170,33 @@ class _Building:
         """Find the conflicts between routers; a route that has one leaves, to show the next."""
         while True:
             try:
-                Dispatcher(service.routers)
+                Dispatcher(service.routers, service.files)
             except RouteConflict as error:
                 self._take_out(service, str(error))
             else:
                 return
 
     def _take_out(self, service: Service, conflict: str) -> None:
-        # The error has no more than its text, which begins with the route.
+        # The error has no more than its text, which begins with the route or the files.
         for router in reversed(service.routers):
             for route in router.routes:
                 if conflict.startswith(f"{route} "):
                     router.routes.remove(route)
                     self._conflict(self._routes.pop(route), conflict)
                     return
+        for files in service.files:
+            if conflict.startswith(f"{files} "):
+                service.files.remove(files)
+                self._conflict(self._files.pop(files), conflict)
+                return
         raise AssertionError(f"no route of this conflict: {conflict}")
 
-    def _conflict(self, entry: HTTPEndpoint, message: str) -> None:
-        others = [other for route, other in self._routes.items() if message.endswith(f" {route}")]
+    def _conflict(self, entry: HTTPEndpoint | HTTPStatic, message: str) -> None:
+        entries: list[tuple[Route | StaticFiles, Entry]] = [
+            *self._routes.items(),
+            *self._files.items(),
+        ]
+        others = [other for one, other in entries if message.endswith(f" {one}")]
         if others and others[0].marks is not None:
             message = f"{message}, {others[0].where} at {others[0].place()}"
         self._problem(entry, message, "path", value=True)

@@ -14,6 +14,7 @@ from wsrelay.http.limits import Limits, Timeouts
 from wsrelay.http.protocol import HTTPProtocol
 from wsrelay.http.router import Dispatcher, Router
 from wsrelay.http.server import ServerState
+from wsrelay.http.static import StaticFiles
 
 if TYPE_CHECKING:
     from wsrelay.app import App
@@ -40,6 +41,7 @@ class Service:
     shutdown: float = 10.0
     declared: bool = False
     routers: list[Router] = field(default_factory=list)
+    files: list[StaticFiles] = field(default_factory=list)
 
 
 class Server:
@@ -53,7 +55,7 @@ class Server:
     def __init__(self, app: App, service: Service) -> None:
         self.service = service
         self.state = ServerState(name=service.id)
-        self._dispatcher = Dispatcher(service.routers)
+        self._dispatcher = Dispatcher(service.routers, service.files)
         self._context = app.context()
         self._servers: Sequence[asyncio.Server] = ()
         self._address: Address | None = None

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import math
 import sys
 from collections.abc import Coroutine
 from typing import Any
@@ -10,6 +11,8 @@ from .body import RequestBody
 from .head import Head
 from .logs import logger
 from .request import Client, Request
+from .response import Response
+from .streaming import StreamingResponse
 from .upgrade import Upgrade
 
 __all__ = ["Exchange", "abandon", "client_of", "start_task"]
@@ -23,9 +26,22 @@ class Exchange:
         task: the handler's; None while it runs inline, or has not left its first step.
         responded: the response is written.
         continued: `100 Continue` is written.
+        body_deadline: when the body is due; `math.inf`: never.
+        stream: the response whose head is written, and whose body follows in `task`.
+        closes: whether the connection ends after that.
     """
 
-    __slots__ = ("body", "continued", "head", "request", "responded", "task")
+    __slots__ = (
+        "body",
+        "body_deadline",
+        "closes",
+        "continued",
+        "head",
+        "request",
+        "responded",
+        "stream",
+        "task",
+    )
 
     def __init__(self, head: Head, request: Request, body: RequestBody | None) -> None:
         self.head = head
@@ -34,6 +50,9 @@ class Exchange:
         self.task: asyncio.Task[None] | None = None
         self.responded = False
         self.continued = False
+        self.body_deadline = math.inf
+        self.stream: StreamingResponse | None = None
+        self.closes = False
 
     @property
     def body_failed(self) -> bool:
@@ -69,9 +88,12 @@ def client_of(transport: asyncio.BaseTransport) -> Client | None:
     return (peer[0], peer[1]) if isinstance(peer, tuple) else None
 
 
-def abandon(upgrade: Upgrade) -> None:
-    """Tell an `Upgrade` that there will be none."""
+def abandon(response: Response) -> None:
+    """Let go of a response that is not sent: tell an `Upgrade` that there will be none."""
     try:
-        upgrade.abandon()
+        if isinstance(response, Upgrade):
+            response.abandon()
+        elif isinstance(response, StreamingResponse):
+            response.discard()
     except Exception as error:
-        logger.error("An abandoned handshake could not be cleaned up", exc_info=error)
+        logger.error("A response that nobody takes could not be cleaned up", exc_info=error)

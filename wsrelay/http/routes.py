@@ -87,15 +87,19 @@ def _parse_template(template: str) -> tuple[Segment, ...]:
     return segments
 
 
-def parse_prefix(prefix: str) -> str:
-    """Check a router's prefix and take its trailing `/` away.
+def parse_prefix(prefix: str, what: str = "prefix") -> str:
+    """Check a prefix of paths and take its trailing `/` away.
+
+    Args:
+        prefix: such as `/api`; may be empty.
+        what: how an error calls it.
 
     Raises:
         ValueError: it does not start with `/`, or has a parameter.
     """
     prefix = prefix.removesuffix("/")
     if prefix and any(segment.literal is None for segment in _parse_template(prefix)):
-        raise ValueError(f"bad prefix {prefix!r}: a prefix has no parameters")
+        raise ValueError(f"bad {what} {prefix!r}: a {what} has no parameters")
     return prefix
 
 
