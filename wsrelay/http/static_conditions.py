@@ -17,6 +17,7 @@ __all__ = [
 ]
 
 _TAG = re.compile(rb'(W/)?("[\x21\x23-\x7e\x80-\xff]*+")')
+_TAGS = re.compile(rb'(?:[ \t,]*+(?:W/)?"[\x21\x23-\x7e\x80-\xff]*+"[ \t]*+(?:,|\Z))*+[ \t,]*+')
 _RANGE = re.compile(rb"bytes=[ \t,]*+([0-9]*+)-([0-9]*+)[ \t,]*+", re.IGNORECASE)
 _DATE_CHARACTERS = 40  # the longest form has 33
 # More digits than any size has: what they say is "beyond the end".
@@ -127,7 +128,7 @@ def _tag_in(values: Sequence[bytes], current: Validators, *, strong: bool) -> bo
     text = b", ".join(values)
     if text == b"*":
         return True
-    if strong and not current.strong:
+    if (strong and not current.strong) or _TAGS.fullmatch(text) is None:
         return False
     return any(tag == current.tag and not (strong and weak) for weak, tag in _TAG.findall(text))
 
