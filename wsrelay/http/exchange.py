@@ -3,6 +3,8 @@
 import asyncio
 import contextvars
 import math
+import socket
+import struct
 import sys
 from collections.abc import Coroutine
 from typing import Any
@@ -15,7 +17,7 @@ from .response import Response
 from .streaming import StreamingResponse
 from .upgrade import Upgrade
 
-__all__ = ["Exchange", "abandon", "client_of", "start_task"]
+__all__ = ["Exchange", "abandon", "client_of", "reset_on_close", "start_task"]
 
 
 class Exchange:
@@ -86,6 +88,13 @@ def client_of(transport: asyncio.BaseTransport) -> Client | None:
     peer = transport.get_extra_info("peername")
     # Of IPv6 it has four parts; of a Unix socket it is a text, or nothing.
     return (peer[0], peer[1]) if isinstance(peer, tuple) else None
+
+
+def reset_on_close(transport: asyncio.BaseTransport) -> None:
+    """Let a close be a TCP reset, by which the client tells it from the end of a whole body."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def abandon(response: Response) -> None:

@@ -16,7 +16,7 @@ from wsrelay.log import Limited, escape
 
 from .body import ChunkedReader, LengthReader, RequestBody
 from .chain import ORDERS, failure_response
-from .exchange import Exchange, abandon, client_of, start_task
+from .exchange import Exchange, abandon, client_of, reset_on_close, start_task
 from .head import Head, HeadReader
 from .limits import Limits, Timeouts
 from .link import Link, Phase
@@ -381,8 +381,9 @@ class HTTPProtocol(Link):
         except BaseException as error:  # `wsrelay.exit()` is no Exception
             failure_response(exchange.request, error)  # logs it
         finally:
-            # What was not sent whole must not look whole: no chunk that ends it, no quiet close.
-            if not complete:
+            if not complete:  # then it must not look whole
+                if response.content_length is None and not chunked:
+                    reset_on_close(self._transport)
                 self._transport.abort()
         if complete and self._exchange is exchange:
             closes = exchange.closes or self._server.draining or exchange.body_failed

@@ -44,8 +44,6 @@ LONGEST_CACHE = 2**31  # seconds; RFC 9111 1.2.2
 _ALLOWED_DOT_NAMES = (".well-known",)  # RFC 8615
 _ACCEPTS_HTML = re.compile(rb"(?:^|,)[ \t]*+(text/html|text/\*|\*/\*)[ \t]*+(?=[;,]|$)", re.I)
 
-_warnings = Limited()
-
 
 class StaticError(ValueError):
     """Static files can't be served like that.
@@ -112,6 +110,7 @@ class StaticFiles:
         self._spa = spa
         self._cache_control = _cache_control(cache)
         self._clock = clock
+        self._warnings = Limited()
         self._check_folder()
 
     def _check_folder(self) -> None:
@@ -158,7 +157,7 @@ class StaticFiles:
             raise HTTPError(503, headers={"Retry-After": "1"}) from None
 
     def _warn(self, request: Request, error: OSError) -> None:
-        _warnings.warning(
+        self._warnings.warning(
             logger,
             "%s: %s can't be served: %s",
             self,
