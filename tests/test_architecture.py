@@ -34,7 +34,8 @@ THIN = {
     "process": "process_info starting process",
     "http": (
         "http.logs http.limits http.authority http.addresses http.headers http.head http.body "
-        "http.request http.response http.chain http.routes http.router http.origin "
+        "http.request http.response http.streaming http.chain http.routes http.static_types "
+        "http.static_conditions http.static_files http.static http.router http.origin "
         "http.extensions http.handshake http.upgrade http.access http.exchange http.forwarded "
         "http.proxy_protocol http.server http.peer http.link http.writer http.protocol http"
     ),

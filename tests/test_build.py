@@ -201,6 +201,56 @@ def test_routers_go_to_their_service(write):
     assert [len(services[name].routers) for name in ("app:a", "app:b")] == [0, 1]
 
 
+def folder(path, **files):
+    """A folder with files, by name without `.html`."""
+    path.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (path / f"{name}.html").write_text(content)
+
+
+def test_static_files(write, run, tmp_path):
+    write(
+        "name: r, kind: http.router",
+        endpoint("one", "/api/{name}"),
+        "name: page, kind: http.static, path: /, directory: www, index: start.html, spa: true, "
+        "cache: 1h",
+        "name: docs, kind: http.static, path: /docs, directory: ../docs",
+        folder="app",
+        h=HANDLERS,
+    )
+    folder(tmp_path / "app" / "www", start="page", other="other")
+    folder(tmp_path / "docs", index="docs")
+
+    def fetch(url):
+        with urllib.request.urlopen(url, timeout=10) as response:
+            return response.read().decode(), response.headers["Cache-Control"]
+
+    async def ask():
+        async with App.from_file("app/app.yaml").running() as server:
+            paths = ("", "any/where", "other.html", "docs", "api/ann")
+            return [await asyncio.to_thread(fetch, f"{server.url}/{path}") for path in paths]
+
+    assert run(ask()) == [
+        ("page", "no-cache"),
+        ("page", "no-cache"),
+        ("other", "max-age=3600"),
+        ("docs", "no-cache"),
+        ('{"hello":"ann"}', None),
+    ]
+
+
+def test_static_files_go_to_their_service(write, tmp_path):
+    write(
+        "name: a, kind: http.service, addr: 127.0.0.1:1",
+        "name: b, kind: http.service, addr: 127.0.0.1:2",
+        "name: one, kind: http.static, meta: {server: a}, path: /, directory: www",
+        "name: two, kind: http.static, meta: {server: b}, path: /, directory: www",
+    )
+    folder(tmp_path / "www")
+    services = load().services
+    assert [len(services[name].files) for name in ("app:a", "app:b")] == [1, 1]
+
+
 def test_without_a_service_there_is_the_implicit_one(write):
     write(ROUTER, endpoint("one", "/"), h=HANDLERS)
     assert list(load().services) == ["app:gateway"]
@@ -416,6 +466,47 @@ def test_routes_that_conflict(write):
     ]
 
 
+def test_static_files_that_conflict(write, tmp_path):
+    write(
+        "name: r, kind: http.router",
+        "name: one, kind: http.static, path: /a, directory: www",
+        "name: two, kind: http.static, path: /a/, directory: www",
+        "name: three, kind: http.static, path: /b, directory: www",
+        endpoint("rest", "/b/{rest...}"),
+        "name: fine, kind: http.static, path: /a/b, directory: www",
+        h=HANDLERS,
+    )
+    folder(tmp_path / "www")
+    www = tmp_path / "www"
+    assert problems() == [
+        f'{at(6, PATH[1:])}: http.static "two": the files under /a ({www}) can\'t be told '
+        f'from the files under /a ({www}), http.static "one" at app.yaml:5:5',
+        f'{at(7, PATH[1:])}: http.static "three": the files under /b ({www}) can\'t be told '
+        'from GET /b/{rest...} (h:hello), http.endpoint "rest" at app.yaml:8:5',
+    ]
+
+
+def test_static_files_that_are_wrong(write, tmp_path):
+    write(
+        "name: a, kind: http.static, path: /a, directory: ww",
+        "name: b, kind: http.static, path: /b, directory: www/index.html",
+        "name: c, kind: http.static, path: '/c/{id}', directory: www",
+        "name: d, kind: http.static, path: /d, directory: www, spa: true, index: page.html",
+        "name: e, kind: http.static, path: /e, directory: www, index: .env",
+    )
+    folder(tmp_path / "www", index="x")
+    assert problems() == [
+        f'{at(4, "ww")}: http.static "a": directory: {tmp_path}/ww does not exist',
+        f'{at(5, "www/")}: http.static "b": directory: {tmp_path}/www/index.html is no folder',
+        f'{at(6, QUOTE)}: http.static "c": path: bad path of static files \'/c/{{id}}\': '
+        "a path of static files has no parameters",
+        f'{at(7, "page.html")}: http.static "d": index: spa needs a file page.html in '
+        f"{tmp_path}/www",
+        f'{at(8, ".env")}: http.static "e": index: \'.env\' is not the name of a file '
+        "that is served",
+    ]
+
+
 def test_middleware_and_prefixes_that_are_wrong(write):
     write(
         "name: a, kind: http.router, post_middleware: [websocket_relay], "
@@ -477,14 +568,3 @@ def test_a_config_of_code_with_a_name_twice():
     assert str(raised.value) == (
         'function.python "f": the name is taken by function.python "f"'
     )
-
-
-def test_what_comes_in_a_later_version(write):
-    write(
-        "name: a, kind: http.static, path: /, directory: www",
-        h=HANDLERS,
-    )
-    later = "not available yet in this version"
-    assert problems() == [
-        f'{at(4, "kind")}: http.static "a": http.static is {later}',
-    ]

@@ -27,6 +27,7 @@ from wsrelay.errors import (
 from wsrelay.http.request import Request
 from wsrelay.http.response import JSONResponse, PlainTextResponse, Response
 from wsrelay.http.router import Router
+from wsrelay.http.streaming import StreamingResponse
 from wsrelay.process import exit
 from wsrelay.relay_command import relay_to
 from wsrelay.supervisor import ServiceStatus
@@ -59,6 +60,7 @@ __all__ = [
     "Router",
     "ServiceStatus",
     "StartFailed",
+    "StreamingResponse",
     "UnknownEntry",
     "WSRelayError",
     "WrongThread",

@@ -28,6 +28,8 @@ from wsrelay.config.durations import seconds
 from wsrelay.errors import NoApp
 from wsrelay.http.limits import Limits, Timeouts
 from wsrelay.http.router import Router
+from wsrelay.http.routes import RouteConflict
+from wsrelay.http.static import StaticFiles
 from wsrelay.imports import AppFolder, load
 from wsrelay.middleware.table import add_pages, build_chain
 from wsrelay.process_info import ProcessInfo, info_of
@@ -176,6 +178,42 @@ class App:
         add_pages(router)
         self._service_of(server).routers.append(router)
         return router
+
+    def static(
+        self,
+        path: str,
+        directory: str | os.PathLike[str],
+        *,
+        index: str = "index.html",
+        spa: bool = False,
+        cache: float = 0.0,
+        server: str | None = None,
+    ) -> StaticFiles:
+        """Declare an `http.static`: the files of a folder under a path.
+
+        Routes whose path is spelled out go before files, and no middleware of a router runs
+        around these; see `StaticFiles`, also for what is served and what is not.
+
+        Args:
+            path: URL path under which the folder appears.
+            directory: the folder; a relative one starts from the working directory.
+            index: name of the file that stands for a folder.
+            spa: whether `index` also answers a browser that navigates to what is no file.
+            cache: seconds for which clients may keep a file without asking; 0: they ask.
+            server: id of the service; by default the only one.
+
+        Raises:
+            RouteConflict: the service has files under this path; the message names both.
+            StaticError: no folder there, or another argument is of no use (a ValueError).
+            ValueError: no service of that name, or several and none named.
+        """
+        files = StaticFiles(path, directory, index=index, spa=spa, cache=cache)
+        service = self._service_of(server)
+        for other in service.files:
+            if other.path == files.path:
+                raise RouteConflict(f"{files} can't be told from {other}", files, other)
+        service.files.append(files)
+        return files
 
     def _load(self, path: ImportPath) -> Any:
         return load(path, self.folder)

@@ -24,7 +24,8 @@ from wsrelay.config import (
     ProcessService,
 )
 from wsrelay.errors import UnknownEntry
-from wsrelay.http import Dispatcher, Limits, Route, RouteConflict, Router, Timeouts
+from wsrelay.http import Dispatcher, Limits, RouteConflict, Router, Timeouts
+from wsrelay.http.static import StaticError, StaticFiles
 from wsrelay.imports import AppFolder, ImportFailed, load
 from wsrelay.middleware.table import ChainError
 from wsrelay.supervisor import check_input
@@ -72,7 +73,7 @@ class _Building:
         self._entries = self._unique(config.entries)
         self._folder = AppFolder.of(config.folder) if config.folder is not None else None
         self._routers: dict[str, Router] = {}
-        self._routes: dict[Route, HTTPEndpoint | HTTPRouter] = {}
+        self._served: dict[object, HTTPEndpoint | HTTPRouter | HTTPStatic] = {}
         self._failed: set[str] = set()  # modules that raised on import
         if self._folder is not None:
             app.registry.importer = self._folder.load
@@ -87,7 +88,7 @@ class _Building:
             (HTTPEndpoint, self._endpoint),
             (ProcessHost, self._host),
             (ProcessPython, self._process),
-            (HTTPStatic, self._not_yet),
+            (HTTPStatic, self._static),
             (ProcessService, self._supervise),
         ]
         for kind, add in steps:
@@ -110,9 +111,6 @@ class _Building:
 
     def _problem(self, entry: Entry, message: str, *path: str | int, value: bool = False) -> None:
         self.problems.append(entry.problem(message, *path, value=value))
-
-    def _not_yet(self, entry: Entry) -> None:
-        self._problem(entry, f"{entry.kind} is not available yet in this version", "kind")
 
     # -- HTTP --------------------------------------------------------------------------------------
 
@@ -165,7 +163,7 @@ class _Building:
         except ValueError as error:
             self._problem(entry, str(error), "prefix", value=True)
         else:
-            self._routes.update(dict.fromkeys(router.routes, entry))  # pages of its middleware
+            self._served.update(dict.fromkeys(router.routes, entry))  # pages of its middleware
 
     def _endpoint(self, entry: HTTPEndpoint) -> None:
         function = self._handler(entry)
@@ -173,11 +171,28 @@ class _Building:
         if function is None or router is None:
             return
         try:
-            self._routes[router.add(entry.method, entry.path, function)] = entry
+            self._served[router.add(entry.method, entry.path, function)] = entry
         except RouteConflict as error:
             self._conflict(entry, error)
         except ValueError as error:
             self._problem(entry, str(error), "path", value=True)
+
+    def _static(self, entry: HTTPStatic) -> None:
+        try:
+            files = self._app.static(
+                entry.path,
+                entry.directory,
+                index=entry.index,
+                spa=entry.spa,
+                cache=entry.cache,
+                server=entry.server,
+            )
+        except RouteConflict as error:
+            self._conflict(entry, error)
+        except StaticError as error:
+            self._problem(entry, str(error), error.field, value=True)
+        else:
+            self._served[files] = entry
 
     def _handler(self, entry: HTTPEndpoint) -> Callable[..., Any] | None:
         if entry.func.id is not None:
@@ -189,20 +204,26 @@ class _Building:
         """Find the conflicts between routers; a route that has one leaves, to show the next."""
         while True:
             try:
-                Dispatcher(service.routers)
+                Dispatcher(service.routers, service.files)
             except RouteConflict as error:
                 self._take_out(service, error)
             else:
                 return
 
     def _take_out(self, service: Service, conflict: RouteConflict) -> None:
-        route = conflict.route
-        next(one for one in service.routers if route in one.routes).routes.remove(route)
-        self._conflict(self._routes.pop(route), conflict)
+        served = conflict.route
+        if isinstance(served, StaticFiles):
+            service.files.remove(served)
+        else:
+            for router in service.routers:
+                router.routes[:] = [route for route in router.routes if route is not served]
+        self._conflict(self._served.pop(served), conflict)
 
-    def _conflict(self, entry: HTTPEndpoint | HTTPRouter, conflict: RouteConflict) -> None:
+    def _conflict(
+        self, entry: HTTPEndpoint | HTTPRouter | HTTPStatic, conflict: RouteConflict
+    ) -> None:
         message = str(conflict)
-        other = None if conflict.other is None else self._routes.get(conflict.other)
+        other = None if conflict.other is None else self._served.get(conflict.other)
         if other is not None and other.marks is not None:
             message = f"{message}, {other.where} at {other.place()}"
         self._problem(entry, message, "path", value=True)

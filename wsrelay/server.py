@@ -18,6 +18,7 @@ from wsrelay.http.limits import Limits, Timeouts
 from wsrelay.http.protocol import HTTPProtocol
 from wsrelay.http.router import Dispatcher, Router
 from wsrelay.http.server import ServerState
+from wsrelay.http.static import StaticFiles
 from wsrelay.listener import RESERVE, Listener, descriptors_run_out
 from wsrelay.tls import ReloadableContext, TLSFilesError
 from wsrelay.unix_socket import SocketFile
@@ -66,6 +67,7 @@ class Service:
     tls: TLS | None = None
     declared: bool = False
     routers: list[Router] = field(default_factory=list)
+    files: list[StaticFiles] = field(default_factory=list)
     trusted_proxies: Sequence[str | Proxy] = ()
     proxy_headers: str = X_FORWARDED
     proxy_protocol: bool = False
@@ -104,7 +106,7 @@ class Server:
             proxy_protocol=service.proxy_protocol,
         )
         self.state.upgraded_connections = lambda: app.server_host(service.id).count
-        self._dispatcher = Dispatcher(service.routers)
+        self._dispatcher = Dispatcher(service.routers, service.files)
         self._context = app.context()
         self._listener: Listener | None = None
         self._address: Address | None = None

@@ -1,7 +1,7 @@
 import pytest
 
-from wsrelay.http import Response
-from wsrelay.http.writer import encode_response, says_close
+from wsrelay.http import Response, StreamingResponse
+from wsrelay.http.writer import encode_response, encode_stream_head, says_close
 
 
 def test_the_whole_response():
@@ -65,3 +65,32 @@ def test_a_status_that_no_final_response_has(status):
 
 def test_an_unknown_status_is_sent():
     assert encode_response(Response(status_code=299), b"").startswith(b"HTTP/1.1 299 Unknown\r\n")
+
+
+async def nothing():
+    return
+    yield
+
+
+@pytest.mark.parametrize(
+    ("status", "length", "chunked", "line"),
+    [
+        (200, 5, False, b"Content-Length: 5\r\n"),
+        (200, 0, True, b"Content-Length: 0\r\n"),
+        (200, None, True, b"Transfer-Encoding: chunked\r\n"),
+        (200, None, False, b""),
+        (204, None, True, b""),
+        (304, 5, False, b""),
+    ],
+)
+def test_the_head_of_a_stream(status, length, chunked, line):
+    response = StreamingResponse(nothing(), status, {"Transfer-Encoding": "gzip", "X-A": "b"})
+    response.content_length = length
+    data = encode_stream_head(response, b"Date: now\r\n", chunked=chunked, close=True)
+    _, rest = data.split(b"\r\n", 1)
+    assert rest == b"Date: now\r\nX-A: b\r\nConnection: close\r\n" + line + b"\r\n"
+
+
+def test_a_status_that_no_stream_has():
+    with pytest.raises(ValueError, match="status"):
+        encode_stream_head(StreamingResponse(nothing(), 99), b"", chunked=True)

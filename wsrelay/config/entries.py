@@ -253,15 +253,16 @@ class HTTPEndpoint(Entry):
 
 @dataclass(kw_only=True)
 class HTTPStatic(Entry):
-    """A folder of files.
+    """A folder of files; see `wsrelay.http.StaticFiles`.
 
     Attributes:
         server: Id of the `http.service`, as for an `http.router`.
-        path: URL path under which the files appear.
+        path: URL path under which the files appear. Routes that are spelled out go before them,
+            and no middleware of a router runs around them.
         directory: The folder; a relative one starts from the configuration's folder.
         index: File that stands for a folder.
-        spa: Whether `index` answers for paths that are no file.
-        cache: Seconds for which clients may keep a file without asking.
+        spa: Whether `index` also answers a browser that navigates to what is no file.
+        cache: Seconds for which clients may keep a file without asking; 0: they ask each time.
     """
 
     kind: ClassVar[str] = "http.static"

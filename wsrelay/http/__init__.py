@@ -23,6 +23,8 @@ from .response import JSONResponse, PlainTextResponse, Response, error_response,
 from .router import Dispatcher, Router
 from .routes import Route, RouteConflict
 from .server import ServerState
+from .static import StaticFiles
+from .streaming import StreamingResponse
 from .upgrade import Upgrade, UpgradeTarget
 
 __all__ = [
@@ -47,6 +49,8 @@ __all__ = [
     "RouteConflict",
     "Router",
     "ServerState",
+    "StaticFiles",
+    "StreamingResponse",
     "SyncHandler",
     "Timeouts",
     "Upgrade",

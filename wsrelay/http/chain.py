@@ -16,7 +16,15 @@ from .logs import logger
 from .request import Request
 from .response import PlainTextResponse, Response, error_response, to_response
 
-__all__ = ["Chain", "Handler", "Middleware", "SyncHandler", "failure_response", "is_async"]
+__all__ = [
+    "ORDERS",
+    "Chain",
+    "Handler",
+    "Middleware",
+    "SyncHandler",
+    "failure_response",
+    "is_async",
+]
 
 Handler = Callable[[Request], Awaitable[Response]]
 SyncHandler = Callable[[Request], Response]
@@ -27,7 +35,8 @@ A middleware that awaits nothing but `call_next` may have an attribute `call_syn
 twin: `(request, call_next) -> Response`, where `call_next` is synchronous too.
 """
 
-_ORDERS = (KeyboardInterrupt, SystemExit, GeneratorExit)
+ORDERS = (KeyboardInterrupt, SystemExit, GeneratorExit)
+"""Exceptions that are no failure of a handler: they go on up."""
 
 
 class Chain:
@@ -123,7 +132,7 @@ def _guard(call: Handler) -> Handler:
     async def guarded(request: Request) -> Response:
         try:
             return _checked(await call(request))
-        except (asyncio.CancelledError, *_ORDERS):
+        except (asyncio.CancelledError, *ORDERS):
             raise
         except BaseException as error:  # `wsrelay.exit()` in a handler is one that is no Exception
             return failure_response(request, error)
@@ -135,7 +144,7 @@ def _guard_sync(call: SyncHandler) -> SyncHandler:
     def guarded(request: Request) -> Response:
         try:
             return _checked(call(request))
-        except _ORDERS:
+        except ORDERS:
             raise
         except BaseException as error:
             return failure_response(request, error)

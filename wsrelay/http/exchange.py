@@ -2,6 +2,9 @@
 
 import asyncio
 import contextvars
+import math
+import socket
+import struct
 import sys
 from collections.abc import Coroutine
 from typing import Any
@@ -10,9 +13,11 @@ from .body import RequestBody
 from .head import Head
 from .logs import logger
 from .request import Client, Request
+from .response import Response
+from .streaming import StreamingResponse
 from .upgrade import Upgrade
 
-__all__ = ["Exchange", "abandon", "client_of", "start_task"]
+__all__ = ["Exchange", "abandon", "client_of", "reset_on_close", "start_task"]
 
 
 class Exchange:
@@ -24,9 +29,23 @@ class Exchange:
         responded: the response is written.
         continued: `100 Continue` is written.
         started: when the head was complete, by the server's clock; None: not to be logged.
+        body_deadline: when the body is due; `math.inf`: never.
+        stream: the response whose head is written, and whose body follows in `task`.
+        closes: whether the connection ends after that.
     """
 
-    __slots__ = ("body", "continued", "head", "request", "responded", "started", "task")
+    __slots__ = (
+        "body",
+        "body_deadline",
+        "closes",
+        "continued",
+        "head",
+        "request",
+        "responded",
+        "started",
+        "stream",
+        "task",
+    )
 
     def __init__(
         self,
@@ -42,6 +61,9 @@ class Exchange:
         self.task: asyncio.Task[None] | None = None
         self.responded = False
         self.continued = False
+        self.body_deadline = math.inf
+        self.stream: StreamingResponse | None = None
+        self.closes = False
 
     @property
     def body_failed(self) -> bool:
@@ -80,9 +102,19 @@ def client_of(transport: asyncio.BaseTransport) -> Client | None:
     return peer[0].removeprefix("::ffff:") if "." in peer[0] else peer[0], peer[1]
 
 
-def abandon(upgrade: Upgrade) -> None:
-    """Tell an `Upgrade` that there will be none."""
+def reset_on_close(transport: asyncio.BaseTransport) -> None:
+    """Let a close be a TCP reset, by which the client tells it from the end of a whole body."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def abandon(response: Response) -> None:
+    """Let go of a response that is not sent: tell an `Upgrade` that there will be none."""
     try:
-        upgrade.abandon()
+        if isinstance(response, Upgrade):
+            response.abandon()
+        elif isinstance(response, StreamingResponse):
+            response.discard()
     except Exception as error:
-        logger.error("An abandoned handshake could not be cleaned up", exc_info=error)
+        logger.error("A response that nobody takes could not be cleaned up", exc_info=error)

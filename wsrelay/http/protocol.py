@@ -8,15 +8,16 @@ import asyncio
 import contextvars
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import cast
 
 from wsrelay.errors import HTTPError
-from wsrelay.log import escape
+from wsrelay.log import Limited, escape
 
 from . import access
 from .body import ChunkedReader, LengthReader, RequestBody
-from .chain import failure_response
-from .exchange import Exchange, abandon, start_task
+from .chain import ORDERS, failure_response
+from .exchange import Exchange, abandon, reset_on_close, start_task
 from .head import Head, HeadReader
 from .limits import Limits, Timeouts
 from .link import Link, Phase
@@ -26,8 +27,16 @@ from .proxy_protocol import ProxyHeaderError, take_proxy_header
 from .request import Request
 from .response import Response, error_response
 from .server import ServerState
+from .streaming import ShortStream, StreamingResponse, framed
 from .upgrade import Upgrade
-from .writer import CONTINUE, body_size, encode_response, says_close
+from .writer import (
+    CONTINUE,
+    body_size,
+    encode_response,
+    encode_stream_head,
+    has_content,
+    says_close,
+)
 
 __all__ = ["HTTPProtocol", "RequestHandler"]
 
@@ -36,6 +45,8 @@ RequestHandler = Callable[[Request], Awaitable[Response]]
 
 # Requests of one client served in one go; the other connections have their turn then.
 PIPELINED_AT_ONCE = 16
+
+_short_streams = Limited()
 
 
 class HTTPProtocol(Link):
@@ -60,6 +71,7 @@ class HTTPProtocol(Link):
         "_limits",
         "_loop",
         "_peer",
+        "_writable",
     )
 
     _loop: asyncio.AbstractEventLoop
@@ -85,6 +97,7 @@ class HTTPProtocol(Link):
         self._head_begun = True
         self._exchange: Exchange | None = None
         self._advance_due = False
+        self._writable: asyncio.Future[None] | None = None
 
     # --- asyncio's callbacks ---
 
@@ -133,11 +146,14 @@ class HTTPProtocol(Link):
         )
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone: a handshake's handler is cancelled, another one runs on."""
+        """The client is gone: a handshake's handler is cancelled, and the body that is on its way
+        out; another handler runs on."""
         exchange = self._exchange
         self._cut_short(HTTPError(400, "The body is incomplete"))
         self._leave()
-        if exchange is not None and exchange.task is not None and exchange.request.is_handshake:
+        if exchange is None or exchange.task is None:
+            return
+        if exchange.request.is_handshake or exchange.stream is not None:
             exchange.task.cancel()
 
     def resume_writing(self) -> None:
@@ -146,6 +162,13 @@ class HTTPProtocol(Link):
         if self._phase is Phase.HEAD:
             self._await_request()
             self._advance()
+        elif self._writable is not None:
+            exchange, writable = self._exchange, self._writable
+            self.deadline = math.inf if exchange is None else exchange.body_deadline
+            self._writable = None
+            if not writable.done():
+                writable.set_result(None)
+            self._regulate()
 
     # --- reading ---
 
@@ -227,7 +250,9 @@ class HTTPProtocol(Link):
             self._pace()
 
     def _body_ended(self, exchange: Exchange) -> None:
-        self.deadline = math.inf
+        exchange.body_deadline = math.inf
+        if self._writable is None:  # else it is the pace of the client's reading
+            self.deadline = math.inf
         if exchange.responded:
             if exchange.body_failed:
                 self._linger()
@@ -267,6 +292,7 @@ class HTTPProtocol(Link):
         self._peer.introduce(request)
         started = self._server.clock() if access.enabled() else None
         exchange = self._exchange = Exchange(head, request, body, started)
+        exchange.body_deadline = self.deadline
         if body is not None:
             body.feed(self._buffer)
         self._run(exchange)
@@ -287,13 +313,14 @@ class HTTPProtocol(Link):
         exchange = self._exchange
         if exchange is not None and exchange.head.expects_continue and not exchange.continued:
             exchange.continued = True
-            self.deadline = self._server.clock() + self._timeouts.read
+            self.deadline = exchange.body_deadline = self._server.clock() + self._timeouts.read
             self._transport.write(CONTINUE)
 
     def _run(self, exchange: Exchange) -> None:
         """Call the handler: inline where it can be, else in a task."""
         own = self._context
         context = own.copy() if own is not None else contextvars.copy_context()
+        work = self._serve
         if self._dispatch_sync is not None:
             try:
                 response = context.run(self._dispatch_sync, exchange.request)
@@ -301,8 +328,10 @@ class HTTPProtocol(Link):
                 response = failure_response(exchange.request, error)
             if response is not None:
                 self._answer(exchange, response)
-                return
-        task = start_task(self._loop, self._serve(exchange), context)
+                if exchange.stream is None:
+                    return
+                work = self._stream
+        task = start_task(self._loop, work(exchange), context)
         exchange.task = task
         self._server.track(task)
 
@@ -315,13 +344,14 @@ class HTTPProtocol(Link):
         except Exception as error:
             response = failure_response(exchange.request, error)
         self._answer(exchange, response)
-        if exchange.task is not None:  # else it ended before it was a task: `_advance` runs
+        if exchange.stream is not None:
+            await self._stream(exchange)
+        elif exchange.task is not None:  # else it ended before it was a task: `_advance` runs
             self._advance()
 
     def _answer(self, exchange: Exchange, response: Response) -> None:
         if self._exchange is not exchange or self._transport.is_closing():
-            if isinstance(response, Upgrade):
-                abandon(response)
+            abandon(response)
             self._log(exchange, access.CLIENT_GONE)
             return
         if isinstance(response, Upgrade):
@@ -331,17 +361,86 @@ class HTTPProtocol(Link):
         head_only = exchange.request.method == "HEAD"
         common = self._server.common_headers()
         try:
+            if isinstance(response, StreamingResponse):
+                self._begin_stream(exchange, response, common, close)
+                return
             data = encode_response(response, common, head=head_only, close=close)
         except Exception as error:
             response = failure_response(exchange.request, error)
             data = encode_response(response, common, head=head_only, close=close)
         self._write(data)
+        size = body_size(response, head=head_only)
+        self._answered(exchange, response.status_code, size, close)
+
+    def _answered(self, exchange: Exchange, status: int, size: int, close: bool) -> None:
         exchange.responded = True
-        self._log(exchange, response.status_code, body_size(response, head=head_only))
+        self._log(exchange, status, size)
         if close:
             self._linger()
         elif exchange.body is None or not exchange.body.pending:
             self._await_request()
+
+    def _begin_stream(
+        self, exchange: Exchange, response: StreamingResponse, common: bytes, close: bool
+    ) -> None:
+        """Write the head of a response; `_stream` is to write its body, if it has one."""
+        chunked = response.content_length is None and exchange.request.http_version == "1.1"
+        with_body = exchange.request.method != "HEAD" and has_content(response)
+        if with_body and response.content_length is None and not chunked:
+            close = True  # HTTP/1.0 knows no other end of such a body
+        try:
+            data = encode_stream_head(response, common, chunked=chunked, close=close)
+        except Exception:
+            abandon(response)
+            raise
+        self._transport.write(data)
+        if with_body:
+            exchange.stream = response
+            exchange.closes = close
+        else:
+            abandon(response)
+            self._answered(exchange, response.status_code, 0, close)
+
+    async def _stream(self, exchange: Exchange) -> None:
+        """Write a body as it is made, no faster than the client takes it."""
+        response = exchange.stream
+        assert response is not None
+        chunked = response.content_length is None and exchange.request.http_version == "1.1"
+        size = 0
+        complete = False
+        try:
+            async with aclosing(framed(response, chunked=chunked)) as pieces:
+                async for piece in pieces:
+                    self._transport.write(piece)
+                    size += len(piece)
+                    await self._until_writable()
+            complete = True
+        except ShortStream as error:
+            method, path = escape(exchange.request.method), escape(exchange.request.raw_path)
+            self._server.warnings.warning(logger, "%s %s: connection cut: %s", method, path, error)
+        except (asyncio.CancelledError, *ORDERS):
+            raise
+        except BaseException as error:  # `wsrelay.exit()` is no Exception
+            failure_response(exchange.request, error)  # logs it
+        finally:
+            if not complete:  # then it must not look whole
+                if response.content_length is None and not chunked:
+                    reset_on_close(self._transport)
+                self._transport.abort()
+                self._log(exchange, response.status_code, size)
+        if complete and self._exchange is exchange:
+            closes = exchange.closes or self._server.draining or exchange.body_failed
+            self._answered(exchange, response.status_code, size, closes)
+            if exchange.task is not None:
+                self._advance()
+
+    async def _until_writable(self) -> None:
+        """Give the others their turn, and wait until the client has taken what is written."""
+        if self._write_paused:
+            self._writable = self._loop.create_future()
+            await self._writable
+        else:
+            await asyncio.sleep(0)
 
     def _closes_after(self, exchange: Exchange, response: Response) -> bool:
         return (

@@ -9,6 +9,7 @@ from .chain import Chain, Middleware
 from .request import Request
 from .response import Response, error_response
 from .routes import Endpoint, Route, RouteConflict, RouteTree, parse_prefix, split_path
+from .static import METHODS, StaticFiles
 
 __all__ = ["Dispatcher", "Resolution", "Router"]
 
@@ -134,15 +135,22 @@ class Dispatcher:
     that same prefix, the one that has the route. Chains are composed here, once: routes added to
     a router later are not seen.
 
+    Static files are found by the longest path in the same way. A router with a longer prefix goes
+    before them, 404 included. One with the same prefix, or a shorter one, goes before them with
+    the routes that spell their path out (`/static/config.js`); a parameter in its place
+    (`/{name}/config.js`) goes behind. Where there is no file, the answer is the router's, 405
+    included. No middleware of a router runs around a file.
+
     Args:
         routers: see `Router`.
+        files: static files.
 
     Raises:
-        RouteConflict: two routes can't be told apart, or one hides behind another router's
-            prefix; the message names both.
+        RouteConflict: two routes, or static files and a route, can't be told apart, or one hides
+            behind another router's prefix; the message names both.
     """
 
-    def __init__(self, routers: Iterable[Router]) -> None:
+    def __init__(self, routers: Iterable[Router], files: Iterable[StaticFiles] = ()) -> None:
         self._mounts: dict[tuple[str, ...], _Mount] = {}
         everything = Chain(self._serve, self._serve_sync)
         for router in routers:
@@ -151,7 +159,14 @@ class Dispatcher:
             self._mounts.setdefault(key, _Mount(outer)).add(router, outer)
         self._deepest = max(map(len, self._mounts), default=0)
         self._nowhere = _Mount(everything)
+        self._files: dict[tuple[str, ...], _FilesMount] = {}
+        for each in files:
+            other = self._files.setdefault(each.segments, _FilesMount(each))
+            if other.files is not each:
+                raise RouteConflict(f"{each} can't be told from {other.files}", each, other.files)
+        self._deepest_files = max(map(len, self._files), default=-1)
         self._refuse_hidden_routes()
+        self._refuse_ambiguous_files()
 
     async def __call__(self, request: Request) -> Response:
         """Serve a request; raises nothing but cancellation.
@@ -207,16 +222,30 @@ class Dispatcher:
     def _resolve(self, request: Request) -> Resolution:
         if request.target == b"*":
             methods = {route.method for mount in self._mounts.values() for route in mount.routes}
+            methods.update(METHODS if self._files else ())
             return Resolution(self._nowhere.outer, refusal=_no_method("OPTIONS", methods))
         segments = split_path(request.raw_path)
-        return self._mount_of(segments).resolve(request.method, segments)
+        length, mount = self._mount_of(segments)
+        if self._files:
+            files = self._files_of(segments, length)
+            if files is not None:
+                return files.resolve(request.method, segments, mount)
+        return mount.resolve(request.method, segments)
 
-    def _mount_of(self, segments: list[str]) -> "_Mount":
+    def _mount_of(self, segments: list[str]) -> tuple[int, "_Mount"]:
         for length in range(min(self._deepest, len(segments)), -1, -1):
             mount = self._mounts.get(tuple(segments[:length]))
             if mount is not None:
-                return mount
-        return self._nowhere
+                return length, mount
+        return 0, self._nowhere
+
+    def _files_of(self, segments: list[str], least: int) -> "_FilesMount | None":
+        """The files with the longest path, of those with at least so many segments."""
+        for length in range(min(self._deepest_files, len(segments)), least - 1, -1):
+            files = self._files.get(tuple(segments[:length]))
+            if files is not None:
+                return files
+        return None
 
     def _refuse_hidden_routes(self) -> None:
         for key, mount in self._mounts.items():
@@ -227,6 +256,54 @@ class Dispatcher:
                         prefix = "/" + "/".join(other)
                         message = f"{route} is hidden by the router with prefix {prefix}"
                         raise RouteConflict(message, route)
+
+    def _refuse_ambiguous_files(self) -> None:
+        for mount in self._mounts.values():
+            for route in mount.routes:
+                *literals, last = route.segments
+                if last.is_rest and route.method in METHODS:
+                    names = [segment.literal for segment in literals]
+                    files = None if None in names else self._files.get(tuple(map(str, names)))
+                    if files is not None:
+                        raise RouteConflict(
+                            f"{files.files} can't be told from {route}", files.files, route
+                        )
+
+
+class _FilesMount:
+    """Static files inside of a chain."""
+
+    __slots__ = ("_chain", "files")
+
+    def __init__(self, files: StaticFiles) -> None:
+        self.files = files
+        self._chain = Chain.of_endpoint(self._serve)
+
+    def resolve(self, method: str, segments: list[str], mount: "_Mount") -> Resolution:
+        """A route that goes before the files, or the files, or what the routers say."""
+        routed = mount.resolve(method, segments)
+        bound = routed.bound
+        if method in METHODS:
+            if bound is None:
+                return Resolution(self._chain, refusal=routed.refusal)
+            shared = bound.route.segments[: len(self.files.segments)]
+            if all(segment.literal is not None for segment in shared):
+                return routed
+            return Resolution(self._chain, refusal=_not_found)
+        if bound is not None:
+            return routed
+        others = mount.methods_of(segments)
+        chain = routed.chain if others else self._chain
+        return Resolution(chain, refusal=_no_method(method, {*METHODS, *others}))
+
+    async def _serve(self, request: Request) -> Response:
+        resolution = request._resolution
+        assert resolution is not None
+        refuse = resolution.refusal or _not_found
+        if request.method not in METHODS:
+            return refuse()
+        names = split_path(request.raw_path)[len(self.files.segments) :]
+        return await self.files.respond(request, names) or refuse()
 
 
 class _Mount:
@@ -251,17 +328,23 @@ class _Mount:
 
     def resolve(self, method: str, segments: list[str]) -> Resolution:
         """The most specific route that has the method; else 405, 204 or 404."""
-        allowed: dict[str, _Bound] = {}
         for methods, values in self._tree.find(segments):
             bound = methods.get(method) or (methods.get("GET") if method == "HEAD" else None)
             if bound is not None:
                 params = dict(zip(bound.route.names, values, strict=True))
                 return Resolution(bound.outer, bound, params)
-            allowed = {**methods, **allowed}
+        allowed = self.methods_of(segments)
         if not allowed:
             return Resolution(self.outer, refusal=_not_found)
         outer = next(iter(allowed.values())).outer
         return Resolution(outer, refusal=_no_method(method, allowed))
+
+    def methods_of(self, segments: list[str]) -> "dict[str, _Bound]":
+        """The methods that a path has, each with its most specific route."""
+        allowed: dict[str, _Bound] = {}
+        for methods, _ in self._tree.find(segments):
+            allowed = {**methods, **allowed}
+        return allowed
 
 
 def _not_found() -> Response:

@@ -21,11 +21,11 @@ class RouteConflict(WSRelayError, ValueError):
     """Two routes that no request could tell apart, or one that none could reach; names both.
 
     Attributes:
-        route: the later one, or the one that is hidden.
-        other: the route that was there first; None where it is a router's prefix that hides.
+        route: the later one, or the one that is hidden; a `Route`, or a `StaticFiles`.
+        other: that which was there first; None where it is a router's prefix that hides.
     """
 
-    def __init__(self, message: str, route: "Route", other: "Route | None" = None) -> None:
+    def __init__(self, message: str, route: object, other: object = None) -> None:
         super().__init__(message)
         self.route = route
         self.other = other
@@ -97,15 +97,19 @@ def _parse_template(template: str) -> tuple[Segment, ...]:
     return segments
 
 
-def parse_prefix(prefix: str) -> str:
-    """Check a router's prefix and take its trailing `/` away.
+def parse_prefix(prefix: str, what: str = "prefix") -> str:
+    """Check a prefix of paths and take its trailing `/` away.
+
+    Args:
+        prefix: such as `/api`; may be empty.
+        what: how an error calls it.
 
     Raises:
         ValueError: it does not start with `/`, or has a parameter.
     """
     prefix = prefix.removesuffix("/")
     if prefix and any(segment.literal is None for segment in _parse_template(prefix)):
-        raise ValueError(f"bad prefix {prefix!r}: a prefix has no parameters")
+        raise ValueError(f"bad {what} {prefix!r}: a {what} has no parameters")
     return prefix
 
 

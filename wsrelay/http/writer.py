@@ -4,8 +4,16 @@ from wsrelay.errors import reason_phrase
 
 from .headers import list_tokens
 from .response import Response
+from .streaming import StreamingResponse
 
-__all__ = ["CONTINUE", "body_size", "encode_response", "says_close"]
+__all__ = [
+    "CONTINUE",
+    "body_size",
+    "encode_response",
+    "encode_stream_head",
+    "has_content",
+    "says_close",
+]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -38,7 +46,7 @@ def encode_response(
     """Encode a response with its framing.
 
     Args:
-        response: any but an `Upgrade`.
+        response: any but an `Upgrade` and a `StreamingResponse`.
         common: header lines of every response (`Date`, `Server`), each with its line end.
         head: the request was a HEAD: the headers of a GET without its body (RFC 9110 9.3.2).
         close: the connection ends after this response.
@@ -46,8 +54,47 @@ def encode_response(
     Raises:
         ValueError: the status is none that a final response may have.
     """
-    status = response.status_code
-    parts = [_status_line(status), common]
+    parts = _head(response, common, close)
+    if has_content(response):
+        parts.append(b"Content-Length: %d\r\n\r\n" % len(response.body))
+        if not head:
+            parts.append(response.body)
+    else:
+        parts.append(b"\r\n")
+    return b"".join(parts)
+
+
+def encode_stream_head(
+    response: StreamingResponse, common: bytes, *, chunked: bool, close: bool = False
+) -> bytes:
+    """Encode what goes before the body of a `StreamingResponse`.
+
+    Args:
+        response, common, close: as of `encode_response`.
+        chunked: whether the body is, where its length is not known; else it ends with the
+            connection.
+
+    Raises:
+        ValueError: the status is none that a final response may have.
+    """
+    parts = _head(response, common, close)
+    if has_content(response):
+        if response.content_length is not None:
+            parts.append(b"Content-Length: %d\r\n" % response.content_length)
+        elif chunked:
+            parts.append(b"Transfer-Encoding: chunked\r\n")
+    parts.append(b"\r\n")
+    return b"".join(parts)
+
+
+def has_content(response: Response) -> bool:
+    """Whether a response of this status has content, were it not for a HEAD (RFC 9110 6.4.1)."""
+    return response.status_code not in _EMPTY
+
+
+def _head(response: Response, common: bytes, close: bool) -> list[bytes]:
+    """Status line and fields, without those of the framing."""
+    parts = [_status_line(response.status_code), common]
     connection: list[bytes] = []
     for name, value in response.headers.raw:
         lowered = name.lower()
@@ -57,13 +104,7 @@ def encode_response(
             connection.append(value)
     if connection or close:
         parts.append(_connection_line(connection, close))
-    if status not in _EMPTY:
-        parts.append(b"Content-Length: %d\r\n\r\n" % len(response.body))
-        if not head:
-            parts.append(response.body)
-    else:
-        parts.append(b"\r\n")
-    return b"".join(parts)
+    return parts
 
 
 def body_size(response: Response, *, head: bool = False) -> int:
