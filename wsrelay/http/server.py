@@ -6,6 +6,8 @@ from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any, Protocol
 
+from wsrelay.log import Limited
+
 __all__ = ["ServerState", "TrackedConnection"]
 
 SWEEP_INTERVAL = 1.0
@@ -42,6 +44,7 @@ class ServerState:
     Attributes:
         connections: the connections that speak HTTP; one that was upgraded is no longer here.
         tasks: the tasks of handlers, those of clients that are gone too.
+        warnings: bounds what clients can make the server log.
         draining: set by `drain`; every response ends its connection then. The relay looks here
             (`request.server.draining`) and refuses new handshakes.
         requests, upgrades, accepted: counts since the start.
@@ -60,6 +63,7 @@ class ServerState:
     ) -> None:
         self.name = name
         self.scheme = scheme
+        self.warnings = Limited()
         self.clock = clock
         self.connections: set[TrackedConnection] = set()
         self.tasks: set[asyncio.Task[Any]] = set()
