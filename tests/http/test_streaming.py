@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+from contextlib import suppress
 
 import aiohttp
 import pytest
@@ -353,6 +354,26 @@ def test_a_client_that_goes_away(run, serve, way):
             else:
                 client.reset()
             await source.ended.wait()
+            await server.until(lambda: not server.state.connections and not server.state.tasks)
+
+    run(main())
+
+
+def test_a_body_that_takes_no_notice_of_a_cancel(run, serve):
+    async def main():
+        never = asyncio.Event()
+
+        async def body():
+            while True:
+                yield PIECE
+                with suppress(asyncio.CancelledError):
+                    await never.wait()
+
+        async with serve(streaming(lambda request: StreamingResponse(body()))) as server:
+            client = await server.connect()
+            await client.send(GET)
+            await client.reader.readexactly(len(PIECE))
+            client.reset()
             await server.until(lambda: not server.state.connections and not server.state.tasks)
 
     run(main())

@@ -367,6 +367,8 @@ class HTTPProtocol(Link):
         try:
             async with aclosing(framed(response, chunked=chunked)) as pieces:
                 async for piece in pieces:
+                    if self._exchange is not exchange:
+                        break  # the client is gone, and the body took no notice of the cancel
                     self._transport.write(piece)
                     await self._until_writable()
             complete = True
