@@ -47,6 +47,6 @@ def test_what_can_not_be_declared(www):
         app.static("/a/", www)
     with pytest.raises(StaticError, match="does not exist"):
         app.static("/b", www / "none")
-    with pytest.raises(ValueError, match='there is no http.service "app:other"'):
+    with pytest.raises(ValueError, match=r'there is no http\.service "app:other"'):
         app.static("/b", www, server="other")
     assert len(app.services["app:gateway"].files) == 1

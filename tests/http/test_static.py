@@ -396,8 +396,9 @@ BROWSER = "Accept: text/html,application/xhtml+xml,*/*;q=0.8"
     ],
 )
 def test_the_page_for_a_browser(fetch, www, path, fields, status):
-    get, head = fetch(files(www, spa=True, cache=60), ask(path, *fields),
-                      ask(path, *fields, method="HEAD"))
+    get, head = fetch(
+        files(www, spa=True, cache=60), ask(path, *fields), ask(path, *fields, method="HEAD")
+    )
     assert get.status == head.status == status
     assert (get.body == PAGE) is (status == 200)
     if status == 200:
@@ -409,7 +410,11 @@ def test_the_page_for_a_browser(fetch, www, path, fields, status):
 def test_the_page_is_asked_for_each_time_and_the_rest_is_not(fetch, www):
     mount = files(www, "/app", spa=True, cache=60)
     page, same, script, folder, outside = fetch(
-        mount, ask("/app/"), ask("/app/index.html"), ask("/app/docs/app.min.js"), ask("/app"),
+        mount,
+        ask("/app/"),
+        ask("/app/index.html"),
+        ask("/app/docs/app.min.js"),
+        ask("/app"),
         ask("/apple", BROWSER),
     )
     assert page.headers["cache-control"] == same.headers["cache-control"] == "no-cache"
@@ -602,6 +607,8 @@ def test_an_answer_that_is_let_go(www):
     response = files(www)._respond(Request("GET", "/big.bin"), ["big.bin"])
     assert isinstance(response, FileResponse)
     response.discard()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        response._file.read(0, 1)
 
 
 # -- what can't be declared ------------------------------------------------------------------------
@@ -628,7 +635,7 @@ def test_arguments_that_are_wrong(www, path, options, field, told):
 
 
 def test_folders_that_are_none(www):
-    with pytest.raises(StaticError, match="directory: .*/nowhere does not exist"):
+    with pytest.raises(StaticError, match=r"directory: .*/nowhere does not exist"):
         StaticFiles("/", www / "nowhere")
     with pytest.raises(StaticError, match=r"directory: .*/a\.txt is no folder"):
         StaticFiles("/", www / "a.txt")

@@ -60,7 +60,9 @@ def test_what_nobody_takes_is_closed(tree):
     find(os.fsencode(tree), [b"a.txt"])
 
 
-@pytest.mark.parametrize("target", ["../secret.txt", "{outside}/secret.txt", "deep/../../secret.txt"])
+@pytest.mark.parametrize(
+    "target", ["../secret.txt", "{outside}/secret.txt", "deep/../../secret.txt"]
+)
 def test_a_link_out_of_the_folder(tree, target):
     (tree / "link").symlink_to(target.format(outside=tree.parent))
     assert look(tree, "link") is Unusual.NOTHING
@@ -72,6 +74,13 @@ def test_a_folder_that_is_a_link_out_of_the_folder(tree):
     for names in (["up"], ["up", "secret.txt"], ["up", "www", "up", "secret.txt"]):
         assert look(tree, *names) is Unusual.NOTHING
     assert look(tree, "root", *tree.parent.parts[1:], "secret.txt") is Unusual.NOTHING
+
+
+def test_a_path_that_is_outside_has_no_names(tree):
+    (tree / "up").symlink_to("..")
+    root = os.fsencode(tree)
+    assert static_files._resolve(root, [b"up", b"secret.txt"]) is None
+    assert static_files._resolve(root, [b"up", b"www", b"a.txt"]) == [b"a.txt"]
 
 
 def test_a_folder_whose_name_begins_with_that_of_the_root(tree):

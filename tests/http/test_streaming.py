@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+from contextlib import suppress
 
 import aiohttp
 import pytest
@@ -173,9 +174,7 @@ def test_head_and_statuses_without_content(run, serve):
         router.get("/next")(lambda request: "next")
         async with serve(router) as server:
             client = await server.connect()
-            await client.send(
-                GET.replace(b"GET", b"HEAD") + GET.replace(b"/ ", b"/empty ") + NEXT
-            )
+            await client.send(GET.replace(b"GET", b"HEAD") + GET.replace(b"/ ", b"/empty ") + NEXT)
             answer = await client.response(head=True)
             assert answer.headers["transfer-encoding"] == "chunked"
             answer = await client.response()
@@ -327,9 +326,9 @@ def test_a_client_that_never_reads(run, serve, path):
 
 def test_a_client_that_reads_slowly_gets_it_all(run, serve):
     async def main():
-        router = streaming(lambda request: with_length(
-            StreamingResponse(pieces(*[PIECE] * 100)), 100 * len(PIECE)
-        ))
+        router = streaming(
+            lambda request: with_length(StreamingResponse(pieces(*[PIECE] * 100)), 100 * len(PIECE))
+        )
         async with serve(router, timeouts=TIMES) as server:
             client = await server.connect()
             await client.send(GET + NEXT)
@@ -355,6 +354,26 @@ def test_a_client_that_goes_away(run, serve, way):
             else:
                 client.reset()
             await source.ended.wait()
+            await server.until(lambda: not server.state.connections and not server.state.tasks)
+
+    run(main())
+
+
+def test_a_body_that_takes_no_notice_of_a_cancel(run, serve):
+    async def main():
+        never = asyncio.Event()
+
+        async def body():
+            while True:
+                yield PIECE
+                with suppress(asyncio.CancelledError):
+                    await never.wait()
+
+        async with serve(streaming(lambda request: StreamingResponse(body()))) as server:
+            client = await server.connect()
+            await client.send(GET)
+            await client.reader.readexactly(len(PIECE))
+            client.reset()
             await server.until(lambda: not server.state.connections and not server.state.tasks)
 
     run(main())
@@ -498,6 +517,58 @@ def test_a_pause_does_not_extend_the_time_of_the_request_body(run, serve):
             assert server.state.connections
             await server.pass_time(1)
             assert await client.rest() == b""
+
+    run(main())
+
+
+def paused_while_it_answers():
+    """A long body, and behind it that of the request."""
+
+    def make(request):
+        async def body():
+            for _ in range(100):
+                yield PIECE
+            yield await request.body()
+
+        return StreamingResponse(body())
+
+    return streaming(make, "post")
+
+
+async def start_paused(server):
+    """A client that does not read, and its connection, which waits for it."""
+    client = await server.connect()
+    client.writer.transport.pause_reading()
+    await client.send(post())
+    await server.until(lambda: bool(server.state.connections))
+    (connection,) = server.state.connections
+    await server.until(lambda: connection._write_paused)
+    return client, connection
+
+
+def test_a_pause_does_not_stop_the_request_body_for_good(run, serve):
+    async def main():
+        async with serve(paused_while_it_answers()) as server:
+            client, connection = await start_paused(server)
+            await client.send(b"o")
+            await server.until(lambda: connection._read_paused)
+            client.writer.transport.resume_reading()
+            await client.send(b"k")
+            received = b""
+            while not received.endswith(b"\r\n2\r\nok\r\n0\r\n\r\n"):
+                received = received[-20:] + await client.reader.read(len(PIECE))
+
+    run(main())
+
+
+def test_the_end_of_the_request_body_does_not_free_a_client_that_never_reads(run, serve):
+    async def main():
+        async with serve(paused_while_it_answers(), timeouts=TIMES) as server:
+            client, connection = await start_paused(server)
+            await client.send(b"ok")
+            await server.until(lambda: connection._exchange.body.complete)
+            await server.pass_time(75)
+            await server.until(lambda: not server.state.connections and not server.state.tasks)
 
     run(main())
 

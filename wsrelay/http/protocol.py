@@ -12,7 +12,7 @@ from contextlib import aclosing
 from typing import cast
 
 from wsrelay.errors import HTTPError
-from wsrelay.log import Limited, escape
+from wsrelay.log import escape
 
 from . import access
 from .body import ChunkedReader, LengthReader, RequestBody
@@ -45,8 +45,6 @@ RequestHandler = Callable[[Request], Awaitable[Response]]
 
 # Requests of one client served in one go; the other connections have their turn then.
 PIPELINED_AT_ONCE = 16
-
-_short_streams = Limited()
 
 
 class HTTPProtocol(Link):
@@ -384,10 +382,9 @@ class HTTPProtocol(Link):
         self, exchange: Exchange, response: StreamingResponse, common: bytes, close: bool
     ) -> None:
         """Write the head of a response; `_stream` is to write its body, if it has one."""
+        # Of HTTP/1.0 each connection is closed, which then is the end of the body.
         chunked = response.content_length is None and exchange.request.http_version == "1.1"
         with_body = exchange.request.method != "HEAD" and has_content(response)
-        if with_body and response.content_length is None and not chunked:
-            close = True  # HTTP/1.0 knows no other end of such a body
         try:
             data = encode_stream_head(response, common, chunked=chunked, close=close)
         except Exception:
@@ -411,6 +408,8 @@ class HTTPProtocol(Link):
         try:
             async with aclosing(framed(response, chunked=chunked)) as pieces:
                 async for piece in pieces:
+                    if self._exchange is not exchange:
+                        break  # the client is gone, and the body took no notice of the cancel
                     self._transport.write(piece)
                     size += len(piece)
                     await self._until_writable()
