@@ -171,7 +171,7 @@ def test_a_proxy_protocol_that_can_t_be(write):
         "name: r, kind: http.router, meta: {server: a}",
     )
     start = 'http.service "{}": proxy_protocol: '
-    assert [problem for problem in problems() if "proxy_protocol" in problem] == [
+    assert [problem for problem in problems() if ": proxy_protocol: " in problem] == [
         f"{at(4, 'proxy_p')}: {start.format('a')}name the proxies that speak it under "
         "trusted_proxies",
         f"{at(5, 'proxy_p')}: {start.format('b')}not together with tls; let the proxy do TLS, "

@@ -220,6 +220,7 @@ UNSEEN = {
     # Numbers inside of texts, and addresses.
     "kinds: proxies port",
     "service: addr port big",
+    "service: addr unix long",
     "service: addr v6 bad",
     "service: addr v6 bare",
     "service: limits big",

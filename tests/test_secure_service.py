@@ -116,7 +116,7 @@ async def stream(server, trust, **settings):
 
 def complaints(caplog):
     """What the log says of peers that never became clients."""
-    own = ("wsrelay.app", "wsrelay.connection")
+    own = ("wsrelay.app", "wsrelay.connection", "wsrelay.access")
     return [one for one in caplog.records if one.levelno >= logging.INFO and one.name not in own]
 
 
