@@ -31,7 +31,7 @@ THIN = {
         "config.values config.fields config.references config.entries config.yaml config.load "
         "config"
     ),
-    "process": "process_info starting process",
+    "process": "process_info process_options starting process",
     "http": (
         "http.logs http.limits http.authority http.addresses http.headers http.head http.body "
         "http.request http.response http.streaming http.chain http.routes http.static_types "
@@ -47,7 +47,8 @@ THIN = {
         "middleware.app_metrics middleware.metrics middleware.table schema listing"
     ),
     "app": (
-        "backoff supervised supervisor tls unix_socket build lifecycle listener server app"
+        "backoff supervised supervisor tls unix_socket listener server declarations build "
+        "lifecycle app"
     ),
 }
 # What users see, and what stands on it as a user would.

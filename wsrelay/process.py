@@ -22,6 +22,7 @@ from wsrelay.errors import (
     WSRelayError,
 )
 from wsrelay.process_info import ProcessInfo, info_of
+from wsrelay.process_options import check_options
 from wsrelay.starting import start_var, starting
 from wsrelay_core import (
     PID,
@@ -541,27 +542,6 @@ def unregister(name: str) -> None:
         process.unregister(text)
 
 
-def _checked_flag(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} is True or False")
-    return value
-
-
-def _checked_count(name: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} is a number of messages, 0 for no bound")
-    if not 0 <= value <= _MOST_MESSAGES:
-        raise ValueError(f"{name} is a number of messages, 0 for no bound")
-    return value
-
-
-_MOST_MESSAGES = 2**62
-_OPTIONS: dict[str, Callable[[str, object], Any]] = {
-    "mailbox_max": _checked_count,
-    "trap_links": _checked_flag,
-}
-
-
 def set_options(**options: Any) -> None:
     """Set options of the caller.
 
@@ -573,10 +553,7 @@ def set_options(**options: Any) -> None:
         TypeError, ValueError: an unknown option, or a bad value; the message names it.
     """
     me = _self()
-    for name, value in options.items():
-        if name not in _OPTIONS:
-            raise TypeError(f"unknown option {name!r}: options are {', '.join(_OPTIONS)}")
-        _OPTIONS[name](name, value)
+    check_options(options)
     if "trap_links" in options:
         me.trap_links = options["trap_links"]
     if "mailbox_max" in options:
