@@ -44,7 +44,7 @@ THIN = {
         "middleware middleware.options middleware.functions middleware.cors "
         "middleware.ratelimit middleware.compress middleware.real_ip middleware.token_auth "
         "middleware.require_actor relay_tally relay_command relay_connection spawned relay "
-        "middleware.app_metrics middleware.metrics middleware.table schema listing"
+        "middleware.app_metrics middleware.metrics middleware.table schema reference listing"
     ),
     "app": (
         "backoff supervised supervisor tls unix_socket listener server declarations build "
