@@ -8,12 +8,18 @@ from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
 
+import hypothesis
 import hypothesis.internal.entropy  # noqa: F401 - looks for referrers, which a freeze would hide
 import pytest
 import uvloop
 
 LIMIT = 15.0  # seconds; a test that waits longer hangs
 
+# What a busy machine does to the clock is no result: neither of an example nor of making them.
+hypothesis.settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("suite")
 
 
 def pytest_collection_finish() -> None:
