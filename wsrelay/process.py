@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wsrelay.config.durations import seconds
@@ -347,7 +348,7 @@ def _new_process(
     entry, function = scheduler.app.find_function(target)
     place = scheduler.app.find_host(host, spawner.host if spawner is not None else None)
     coroutine = function(*args, **kwargs)
-    if not isinstance(coroutine, Coroutine):
+    if type(coroutine) is not CoroutineType and not isinstance(coroutine, Coroutine):
         raise TypeError(
             f"{entry} is no async function: it returned {type(coroutine).__name__}, no coroutine"
         )
