@@ -11,9 +11,11 @@ from typing import Any
 import hypothesis.internal.entropy  # noqa: F401 - looks for referrers, which a freeze would hide
 import pytest
 import uvloop
+from live_objects import COUNTED, nothing_stays_alive  # noqa: F401 - counts in debug builds
 
 LIMIT = 15.0  # seconds; a test that waits longer hangs
 
+collect_ignore = [] if COUNTED else ["core/test_live.py"]
 
 
 def pytest_collection_finish() -> None:
