@@ -9,11 +9,14 @@ from functools import partial
 from typing import Any
 
 import hypothesis
-import hypothesis.internal.entropy  # noqa: F401 - looks for referrers, which a freeze would hide
+import hypothesis.internal.entropy  # looks for referrers, which a freeze would hide
 import pytest
 import uvloop
+from live_objects import COUNTED, nothing_stays_alive  # noqa: F401 - counts in debug builds
 
 LIMIT = 15.0  # seconds; a test that waits longer hangs
+
+collect_ignore = [] if COUNTED else ["core/test_live.py"]
 
 # What a busy machine does to the clock is no result: neither of an example nor of making them.
 hypothesis.settings.register_profile(

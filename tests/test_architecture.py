@@ -15,6 +15,7 @@ SUFFIXES = (".py", ".pyx", ".pxd")
 # From low to high. A module imports only what stands before it; a package's own name is its
 # `__init__`, which stands behind what it brings together.
 CORE = {
+    "debug": "_live",
     "constants": "_wire _slots _mask _errors _context",
     "pid": "_pid",
     "mailbox": "_mailbox",
