@@ -410,8 +410,8 @@ class HTTPProtocol(Link):
                 async for piece in pieces:
                     if self._exchange is not exchange:
                         break  # the client is gone, and the body took no notice of the cancel
-                    self._transport.write(piece)
                     size += len(piece)
+                    self._write(piece, size)
                     await self._until_writable()
             complete = self._exchange is exchange
         except ShortStream as error:
