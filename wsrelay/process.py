@@ -197,9 +197,7 @@ def send_threadsafe(dest: Destination, topic: str, *payloads: Any) -> None:
         raise NoApp("the loop of this App is closed") from None
 
 
-def send_after(
-    delay: float | str, dest: Destination, topic: str, *payloads: Any
-) -> Timer:
+def send_after(delay: float | str, dest: Destination, topic: str, *payloads: Any) -> Timer:
     """Send after `delay`; `timer.cancel()` takes it back, and so does the end of the caller."""
     topic = check_topic(topic)
     process = current_process()
@@ -419,7 +417,8 @@ def _value_of(event: Event) -> Any:
 
 
 async def wait(
-    dest: Destination, timeout: float | str | None = None  # noqa: ASYNC109 - part of the contract
+    dest: Destination,
+    timeout: float | str | None = None,  # noqa: ASYNC109 - part of the contract
 ) -> Event:
     """The EXIT of a process, also from outside one; of a dead one at once, reason `noproc`."""
     async with asyncio.timeout(_limit(timeout)):

@@ -202,9 +202,7 @@ class Relay:
     def __init__(self, options: Mapping[str, str] | None = None) -> None:
         values = read_options(OPTIONS, options or {}, PREFIXES)
         self.origins = _origin_policy(values)
-        self.seats = Seats(
-            values["wsrelay.connections.max"], values["wsrelay.connections.per_ip"]
-        )
+        self.seats = Seats(values["wsrelay.connections.max"], values["wsrelay.connections.per_ip"])
         self.drain: float = values["wsrelay.drain"]
         self.dropped_log = Limited()
         self.answer_log = Limited()
