@@ -127,8 +127,8 @@ class Room:
             case "ws.join":
                 self.on_join(client, Guest(**data["metadata"]))
             case "ws.leave":
-                note = f"is gone: {data['reason']}"
-                tell(self.people, "ws.leave", client, self.people[client], note)
+                guest = self.people[client]
+                tell(self.people, "ws.leave", client, guest, f"left: {data['reason']}")
                 if data["reason"] == "transferred":
                     process.unmonitor(client)
                     self.announce("moved on", self.people.pop(client))
@@ -148,8 +148,7 @@ class Room:
         """A client that the room monitors has ended; its close record is the result."""
         guest = self.people.pop(event.sender, None)
         if guest is not None:
-            code = (event.result.value or {}).get("code")
-            note = f"ended: {event.reason}, close code {code}"
+            note = f"ended: {event.reason}, close code {(event.result.value or {}).get('code')}"
             tell(self.people, "EXIT", event.sender, guest, note)
             self.announce("left", guest)
 

@@ -35,7 +35,7 @@ const connection = new Connection(address, {
     me.pid = "";
   },
   wait(left) {
-    $("countdown").textContent = `Again in ${Math.max(1, Math.ceil(left / 1000))} s.`;
+    $("countdown").textContent = `Again in ${Math.max(1, Math.ceil(left / 1000))}\u00a0s.`;
   },
 });
 
@@ -45,10 +45,6 @@ function address() {
   url.searchParams.set("name", me.name);
   showStatus("off", "Connecting …");
   return url;
-}
-
-function send(wish) {
-  return connection.send(wish);
 }
 
 const on = {
@@ -128,12 +124,12 @@ onSubmit("join", () => {
 });
 onSubmit("say", () => {
   const text = $("text").value.trim();
-  if (text && !send({ say: text })) return; // it stays there until there is a connection
+  if (text && !connection.send({ say: text })) return; // it stays there until there is a connection
   $("text").value = "";
   toldTyping = 0;
 });
 onSubmit("move", () => {
-  if (!send({ move: $("next").value.trim() })) return;
+  if (!connection.send({ move: $("next").value.trim() })) return;
   $("next").value = "";
   showView("talk");
   $("text").focus();
@@ -141,9 +137,9 @@ onSubmit("move", () => {
 $("text").addEventListener("input", () => {
   const types = $("text").value.trim() !== "";
   if (types ? Date.now() - toldTyping < TYPING_AGAIN : toldTyping === 0) return;
-  if (send({ typing: types })) toldTyping = types ? Date.now() : 0;
+  if (connection.send({ typing: types })) toldTyping = types ? Date.now() : 0;
 });
-$("kill").addEventListener("click", () => send({ kill: true }));
+$("kill").addEventListener("click", () => connection.send({ kill: true }));
 $("now").addEventListener("click", () => connection.connect());
 $("views").addEventListener("click", ({ target }) => {
   if (target.dataset.view) showView(target.dataset.view);
@@ -151,3 +147,5 @@ $("views").addEventListener("click", ({ target }) => {
 addEventListener("online", () => { if (connection.timer) connection.connect(); });
 $("room").value = new URLSearchParams(location.hash.slice(1)).get("room") ?? "tea";
 enable(false);
+follow($("log"));
+follow($("events"));

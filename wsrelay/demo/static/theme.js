@@ -12,8 +12,10 @@ function showTheme() {
   if (chosen) root.dataset.theme = theme;
   const button = document.getElementById("theme");
   if (button) {
-    button.textContent = theme === "dark" ? "☀ Light" : "☾ Dark";
-    button.ariaLabel = theme === "dark" ? "Light colours" : "Dark colours";
+    const other = theme === "dark" ? "Light" : "Dark";
+    button.firstChild.data = theme === "dark" ? "☀ " : "☾ ";
+    button.lastChild.textContent = other;
+    button.ariaLabel = `${other} colours`;
   }
   return theme;
 }

@@ -14,12 +14,23 @@ function element(name, className, ...content) {
   return made;
 }
 
-/** Put a line at the end of a list, and keep the end in sight if it was. */
+/** Put a line at the end of a list. */
 function add(list, line) {
-  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 60;
   list.append(line);
   if (list.childElementCount > LINES) list.firstChild.remove();
-  if (atEnd) list.scrollTop = list.scrollHeight;
+}
+
+/** Keep the end of a list in sight, until somebody scrolls away from it. */
+function follow(list) {
+  let atEnd = true;
+  const show = () => {
+    if (atEnd) list.scrollTop = list.scrollHeight;
+  };
+  list.addEventListener("scroll", () => {
+    atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 60;
+  });
+  new MutationObserver(show).observe(list, { childList: true });
+  new ResizeObserver(show).observe(list);
 }
 
 /** A time of day; `seconds` since 1970. */
@@ -53,7 +64,6 @@ function showView(name) {
   $("chat").dataset.view = name;
   for (const button of $("views").children)
     button.ariaPressed = String(button.dataset.view === name);
-  for (const list of [$("log"), $("events")]) list.scrollTop = list.scrollHeight;
 }
 
 function showLine({ n, at, who, pid, text }, mine) {
@@ -67,8 +77,6 @@ function showLine({ n, at, who, pid, text }, mine) {
 }
 
 function showNotice(text, kind = "") {
-  const last = $("log").lastChild;
-  if (last?.className.startsWith("notice") && last.textContent === text) return;
   add($("log"), element("li", `notice ${kind}`, text));
 }
 
