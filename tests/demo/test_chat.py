@@ -246,6 +246,29 @@ def test_a_room_waits_for_those_who_come_back(run):
     run(scenario)
 
 
+def test_who_comes_at_the_last_moment_is_let_in(run):
+    """For each turn of the loop around a room's end: it is not found, or it lives on."""
+
+    async def scenario(app, port):
+        found = []
+        for turns in range(12):
+            heard = asyncio.Queue()
+            guest = process.spawn(ear, None, heard)
+            room = process.spawn("demo:room", None, "tea", name="room:tea")
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            found.append(process.lookup("room:tea") == room)
+            if found[-1]:
+                me = {"client_pid": guest, "metadata": {"name": "ann"}}
+                process.send("room:tea", "ws.join", me)
+                assert (await heard.get()).topic == "room"
+                process.send("room:tea", "ws.leave", {**me, "reason": "transferred"})
+            await process.wait(room)
+        assert (found[0], found[-1]) == (True, False)
+
+    run(scenario, IDLE=0)
+
+
 def test_all_hear_the_lines_in_one_order(run):
     async def scenario(app, port):
         async with Guest(port, "ann", "tea") as ann, Guest(port, "bob", "tea") as bob:

@@ -96,10 +96,8 @@ async def room(name: str) -> None:
             limit = None if here.people else IDLE
             source, item = await process.select(inbox, events, timeout=limit)
         except TimeoutError:
-            if len(inbox):
-                continue  # somebody came at the last moment
-            # No `await` since that look, so `enter` can't have found this room meanwhile.
-            process.unregister(f"room:{name}")
+            # No mail waits, and no `await` follows: the name is free again before anybody can
+            # look for it, and `enter` never finds a room that ends.
             return
         if source is inbox:
             here.on_message(item)
