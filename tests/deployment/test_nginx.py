@@ -215,16 +215,16 @@ def test_pings_keep_a_silent_websocket_open(run, tmp_path, monkeypatch):
     """The one without pings tells when nginx's timeout was over."""
 
     async def main():
-        async with proxied(tmp_path, monkeypatch, proxy_read_timeout="2s") as (proxy, _):
-            async with (
-                dial(proxy, "/probe/pings/100ms/", ping_interval=None) as kept,
-                dial(proxy, "/probe/pings/0/", ping_interval=None) as silent,
-            ):
-                with pytest.raises(ConnectionClosed):
-                    await silent.recv()
-                assert silent.close_code == 1006
-                await kept.send("x")
-                assert await kept.recv() == "x"
+        async with (
+            proxied(tmp_path, monkeypatch, proxy_read_timeout="2s") as (proxy, _),
+            dial(proxy, "/probe/pings/100ms/", ping_interval=None) as kept,
+            dial(proxy, "/probe/pings/0/", ping_interval=None) as silent,
+        ):
+            with pytest.raises(ConnectionClosed):
+                await silent.recv()
+            assert silent.close_code == 1006
+            await kept.send("x")
+            assert await kept.recv() == "x"
 
     run(main())
 
