@@ -136,7 +136,10 @@ class Link(asyncio.Protocol):
             return
         self._end_phase()
         self._regulate()
-        self._transport.write_eof()
+        try:
+            self._transport.write_eof()
+        except OSError:  # the client has reset the connection, and the loop does not know yet
+            self._transport.abort()
 
     def _close(self) -> None:
         """Close once all is sent."""
