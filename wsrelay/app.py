@@ -11,6 +11,7 @@ from contextvars import Context, Token, copy_context
 from typing import Any, Self, TypeVar
 
 from wsrelay import lifecycle
+from wsrelay._text import quoted
 from wsrelay.config import (
     TLS,
     Address,
@@ -33,7 +34,7 @@ from wsrelay.http.static import StaticFiles
 from wsrelay.imports import AppFolder, load
 from wsrelay.middleware.table import add_pages, build_chain
 from wsrelay.process_info import ProcessInfo, info_of
-from wsrelay.registry import Function, Registry
+from wsrelay.registry import Function, Registry, checked_name
 from wsrelay.relay import warn_of_origins
 from wsrelay.server import Server, ServerList, Service
 from wsrelay.supervisor import Supervisor
@@ -57,12 +58,17 @@ class App:
         namespace: of the entries; bare names get it.
         clock: returns monotonic seconds; for tests of timers.
 
+    Raises:
+        ValueError: the namespace is none.
+
     Attributes:
         supervisor: starts, stops and tells of the services (`supervise`).
         folder: where imports look first; None: only where Python does.
     """
 
     def __init__(self, namespace: str = "app", *, clock: Callable[[], float] | None = None) -> None:
+        if ":" in checked_name(namespace):
+            raise ValueError(f"{quoted(namespace)}: a namespace has no ':'")
         self.namespace = namespace
         self.registry = Registry(namespace)
         self.supervisor = Supervisor(self.registry)
@@ -96,7 +102,8 @@ class App:
         """
         from wsrelay.build import build
 
-        return build(cls(config.namespace), config, problems)
+        # Without one there is a problem already.
+        return build(cls(config.namespace or "app"), config, problems)
 
     # -- entries -----------------------------------------------------------------------------------
 
@@ -128,7 +135,7 @@ class App:
             ValueError: there is one of this name, `addr` is no address, or what is said of proxies
                 can't be.
         """
-        entry = self.registry.id_of(name)
+        entry = self.registry.id_of(checked_name(name))
         if entry in self.services:
             raise ValueError(f'there is already an http.service "{entry}"')
         service = Service(
@@ -232,6 +239,8 @@ class App:
 
     def process(self, name: str) -> Callable[[F], F]:
         """Decorator: a `process.python` entry; returns the function unchanged."""
+        if not isinstance(name, str):
+            raise TypeError('a process needs its name: write @app.process("name")')
 
         def decorate(function: F) -> F:
             self.registry.add_process(name, function)

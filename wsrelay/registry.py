@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +13,26 @@ from wsrelay.config import ImportPath, parse_import_path
 from wsrelay.errors import UnknownEntry
 from wsrelay_core import Host
 
-__all__ = ["Registry", "import_object"]
+__all__ = ["Registry", "checked_name", "import_object"]
+
+# The namespace of a file whose own can't be read is empty: its entries are looked at all the same.
+_NAME = re.compile(r"([A-Za-z0-9_.-]*:)?[A-Za-z0-9_.-]+")
 
 Function = Callable[..., Any]
+
+
+def checked_name(name: str) -> str:
+    """The name of an entry, with or without its namespace; it is a part of PIDs.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: it has other characters than a file allows.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"a name is a text, not {type(name).__name__}")
+    if not _NAME.fullmatch(name):
+        raise ValueError(f'{quoted(name)} may only have letters, digits, "_", "-" and "."')
+    return name
 
 
 def import_object(path: ImportPath) -> Any:
@@ -77,8 +95,8 @@ class Registry:
     # -- processes -------------------------------------------------------------------------------
 
     def add_process(self, name: str, function: Function, source: str | None = None) -> None:
-        """Add a process function; raises ValueError for a name that is taken."""
-        entry = self.id_of(name)
+        """Add a process function; raises ValueError for a name that is taken or is none."""
+        entry = self.id_of(checked_name(name))
         if entry in self.processes:
             raise ValueError(f"there is already a process {quoted(entry)}")
         if not inspect.iscoroutinefunction(inspect.unwrap(function)):
@@ -134,8 +152,10 @@ class Registry:
     # -- hosts -----------------------------------------------------------------------------------
 
     def add_host(self, name: str, max_processes: int = 0) -> Host:
-        """Declare a `process.host`; raises ValueError for a name that is taken."""
-        entry = self.id_of(name)
+        """Declare a `process.host`; raises ValueError for a name that is taken or is none."""
+        entry = self.id_of(checked_name(name))
+        if not isinstance(max_processes, int) or max_processes < 0:
+            raise ValueError(f"max_processes is a whole number from 0 up, not {max_processes!r}")
         if entry in self._declared_hosts:
             raise ValueError(f"there is already a process host {quoted(entry)}")
         host = Host(entry, max_processes)
