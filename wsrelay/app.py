@@ -137,7 +137,9 @@ class App:
         """
         entry = self.registry.id_of(checked_name(name))
         if entry in self.services:
-            raise ValueError(f'there is already an http.service "{entry}"')
+            # Somebody who has declared a router may not know that this made one.
+            hint = "" if self.services[entry].declared else "; declare it before its first router"
+            raise ValueError(f'there is already an http.service "{entry}"{hint}')
         service = Service(
             entry,
             shutdown=shutdown,
@@ -148,7 +150,7 @@ class App:
             proxy_protocol=proxy_protocol,
         )
         if addr is not None:
-            service.addr = parse_address(addr) if isinstance(addr, str) else addr
+            service.addr = addr if isinstance(addr, Address) else parse_address(addr)
         if limits is not None:
             service.limits = limits
         if timeouts is not None:
@@ -291,8 +293,10 @@ class App:
 
         Raises:
             ValueError: there is such a service already; a name or a duration that is none.
-            TypeError: the function can't be called with this input.
+            TypeError: the function can't be called with this input; `requires` is one text.
         """
+        if isinstance(requires, str):  # a sequence, but of letters
+            raise TypeError(f"requires is a list, such as [{quoted(requires)}], not a text")
         lifecycle = Lifecycle(
             auto_start=auto_start,
             start_timeout=seconds(start_timeout),
@@ -582,8 +586,10 @@ def _address(
     service: Service, addr: str | Address | None, port: int | None, host: str | None
 ) -> Address:
     address = service.addr if addr is None else addr
-    if isinstance(address, str):
+    if not isinstance(address, Address):
         address = parse_address(address)
+    if port is not None and not 0 <= port <= 65535:
+        raise ValueError(f"{port} is not a port; a port is 0 to 65535")
     if address.path is not None:
         if port is not None or host is not None:
             raise ValueError(f"{address} has no host and port")

@@ -23,8 +23,6 @@ from wsrelay_core import CoroutineProcess, Scheduler, current_process
 __all__ = ["ServiceStatus", "Supervisor", "check_input"]
 
 
-
-
 def check_input(function: Callable[..., Any], input: Any) -> None:
     """Raise TypeError if a service can't call a function with its `input` (None: no argument)."""
     try:

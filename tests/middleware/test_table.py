@@ -97,7 +97,10 @@ def test_what_is_neither_name_nor_callable():
 def test_a_text_in_place_of_a_list():
     assert problems("cors", {}, "websocket_relay", {}) == [
         (("middleware",), 'middleware is a list, such as ["cors"], not a text'),
-        (("post_middleware",), 'post_middleware is a list, such as ["websocket_relay"], not a text'),
+        (
+            ("post_middleware",),
+            'post_middleware is a list, such as ["websocket_relay"], not a text',
+        ),
     ]
 
 
