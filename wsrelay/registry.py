@@ -112,6 +112,10 @@ class Registry:
             TypeError: neither a text nor a function.
         """
         if not isinstance(target, str):
+            if inspect.iscoroutine(target):
+                target.close()
+                name = target.__name__
+                raise TypeError(f"spawn calls the function itself: write {name}, not {name}(…)")
             if not callable(target):
                 raise TypeError(
                     f"a process is an async function or its name, not {type(target).__name__}"
@@ -178,9 +182,10 @@ class Registry:
         entry = self.id_of(str(name))
         if entry != implicit and entry not in self._declared_hosts:
             known = [*self._declared_hosts, implicit]
-            raise UnknownEntry(
-                f"there is no process host {quoted(entry)}{did_you_mean(entry, known)}"
+            hint = did_you_mean(entry, known) or (
+                "; arguments of the function come behind the host, which may be None, or by name"
             )
+            raise UnknownEntry(f"there is no process host {quoted(entry)}{hint}")
         return self._host(entry)
 
     def server_host(self, entry: str) -> Host:
