@@ -182,7 +182,7 @@ def test_the_default_host(run):
 
 def test_an_unknown_host(inside):
     async def body():
-        with pytest.raises(UnknownEntry, match="app:nowhere.*come behind the host"):
+        with pytest.raises(UnknownEntry, match=r"app:nowhere.*come behind the host"):
             process.spawn(waits, "nowhere")
         with pytest.raises(UnknownEntry, match=r'did you mean "app:processes"\?$'):
             process.spawn(waits, "proceses")
