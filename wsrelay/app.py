@@ -44,6 +44,9 @@ class App(Declarations):
         namespace: of the entries; bare names get it.
         clock: returns monotonic seconds; for tests of timers.
 
+    Raises:
+        ValueError: the namespace is none.
+
     Attributes:
         servers: those that run.
         scheduler: of the processes; None while it does not run.
@@ -78,7 +81,8 @@ class App(Declarations):
         """
         from wsrelay.build import build
 
-        return build(cls(config.namespace), config, problems)
+        # Without one there is a problem already.
+        return build(cls(config.namespace or "app"), config, problems)
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -345,8 +349,10 @@ def _address(
     service: Service, addr: str | Address | None, port: int | None, host: str | None
 ) -> Address:
     address = service.addr if addr is None else addr
-    if isinstance(address, str):
+    if not isinstance(address, Address):
         address = parse_address(address)
+    if port is not None and not 0 <= port <= 65535:
+        raise ValueError(f"{port} is not a port; a port is 0 to 65535")
     if address.path is not None:
         if port is not None or host is not None:
             raise ValueError(f"{address} has no host and port")

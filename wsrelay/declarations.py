@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from wsrelay._text import quoted
 from wsrelay.config import TLS, Address, ImportPath, Lifecycle, Proxy, Restart, parse_address
 from wsrelay.config.durations import seconds
 from wsrelay.http.limits import Limits, Timeouts
@@ -14,7 +15,7 @@ from wsrelay.http.routes import RouteConflict
 from wsrelay.http.static import StaticFiles
 from wsrelay.imports import AppFolder, load
 from wsrelay.middleware.table import add_pages, build_chain
-from wsrelay.registry import Function, Registry
+from wsrelay.registry import Function, Registry, checked_name
 from wsrelay.server import Service
 from wsrelay.supervisor import Supervisor
 from wsrelay_core import Host
@@ -30,6 +31,9 @@ class Declarations:
     Args:
         namespace: of the entries; bare names get it.
 
+    Raises:
+        ValueError: the namespace is none.
+
     Attributes:
         registry: processes, functions and hosts by name.
         services: by id.
@@ -38,6 +42,8 @@ class Declarations:
     """
 
     def __init__(self, namespace: str) -> None:
+        if ":" in checked_name(namespace):
+            raise ValueError(f"{quoted(namespace)}: a namespace has no ':'")
         self.namespace = namespace
         self.registry = Registry(namespace)
         self.supervisor = Supervisor(self.registry)
@@ -73,9 +79,11 @@ class Declarations:
             ValueError: there is one of this name, `addr` is no address, or what is said of proxies
                 can't be.
         """
-        entry = self.registry.id_of(name)
+        entry = self.registry.id_of(checked_name(name))
         if entry in self.services:
-            raise ValueError(f'there is already an http.service "{entry}"')
+            # Somebody who has declared a router may not know that this made one.
+            hint = "" if self.services[entry].declared else "; declare it before its first router"
+            raise ValueError(f'there is already an http.service "{entry}"{hint}')
         service = Service(
             entry,
             shutdown=shutdown,
@@ -86,7 +94,7 @@ class Declarations:
             proxy_protocol=proxy_protocol,
         )
         if addr is not None:
-            service.addr = parse_address(addr) if isinstance(addr, str) else addr
+            service.addr = addr if isinstance(addr, Address) else parse_address(addr)
         if limits is not None:
             service.limits = limits
         if timeouts is not None:
@@ -178,6 +186,8 @@ class Declarations:
 
     def process(self, name: str) -> Callable[[F], F]:
         """Decorator: a `process.python` entry; returns the function unchanged."""
+        if not isinstance(name, str):
+            raise TypeError('a process needs its name: write @app.process("name")')
 
         def decorate(function: F) -> F:
             self.registry.add_process(name, function)
@@ -228,8 +238,10 @@ class Declarations:
 
         Raises:
             ValueError: there is such a service already; a name or a duration that is none.
-            TypeError: the function can't be called with this input.
+            TypeError: the function can't be called with this input; `requires` is one text.
         """
+        if isinstance(requires, str):  # a sequence, but of letters
+            raise TypeError(f"requires is a list, such as [{quoted(requires)}], not a text")
         lifecycle = Lifecycle(
             auto_start=auto_start,
             start_timeout=seconds(start_timeout),

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Callable
 from types import FunctionType
@@ -13,9 +14,26 @@ from wsrelay.config import ImportPath, parse_import_path
 from wsrelay.errors import UnknownEntry
 from wsrelay_core import Host
 
-__all__ = ["Registry", "import_object"]
+__all__ = ["Registry", "checked_name", "import_object"]
+
+# The namespace of a file whose own can't be read is empty: its entries are looked at all the same.
+_NAME = re.compile(r"([A-Za-z0-9_.-]*:)?[A-Za-z0-9_.-]+")
 
 Function = Callable[..., Any]
+
+
+def checked_name(name: str) -> str:
+    """The name of an entry, with or without its namespace; it is a part of PIDs.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: it has other characters than a file allows.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"a name is a text, not {type(name).__name__}")
+    if not _NAME.fullmatch(name):
+        raise ValueError(f'{quoted(name)} may only have letters, digits, "_", "-" and "."')
+    return name
 
 
 def import_object(path: ImportPath) -> Any:
@@ -78,8 +96,8 @@ class Registry:
     # -- processes -------------------------------------------------------------------------------
 
     def add_process(self, name: str, function: Function, source: str | None = None) -> None:
-        """Add a process function; raises ValueError for a name that is taken."""
-        entry = self.id_of(name)
+        """Add a process function; raises ValueError for a name that is taken or is none."""
+        entry = self.id_of(checked_name(name))
         if entry in self.processes:
             raise ValueError(f"there is already a process {quoted(entry)}")
         if not inspect.iscoroutinefunction(inspect.unwrap(function)):
@@ -95,6 +113,10 @@ class Registry:
             TypeError: neither a text nor a function.
         """
         if not isinstance(target, str):
+            if inspect.iscoroutine(target):
+                target.close()
+                name = target.__name__
+                raise TypeError(f"spawn calls the function itself: write {name}, not {name}(…)")
             if not callable(target):
                 raise TypeError(
                     f"a process is an async function or its name, not {type(target).__name__}"
@@ -135,8 +157,10 @@ class Registry:
     # -- hosts -----------------------------------------------------------------------------------
 
     def add_host(self, name: str, max_processes: int = 0) -> Host:
-        """Declare a `process.host`; raises ValueError for a name that is taken."""
-        entry = self.id_of(name)
+        """Declare a `process.host`; raises ValueError for a name that is taken or is none."""
+        entry = self.id_of(checked_name(name))
+        if not isinstance(max_processes, int) or max_processes < 0:
+            raise ValueError(f"max_processes is a whole number from 0 up, not {max_processes!r}")
         if entry in self._declared_hosts:
             raise ValueError(f"there is already a process host {quoted(entry)}")
         host = Host(entry, max_processes)
@@ -159,9 +183,10 @@ class Registry:
         entry = self.id_of(str(name))
         if entry != implicit and entry not in self._declared_hosts:
             known = [*self._declared_hosts, implicit]
-            raise UnknownEntry(
-                f"there is no process host {quoted(entry)}{did_you_mean(entry, known)}"
+            hint = did_you_mean(entry, known) or (
+                "; arguments of the function come behind the host, which may be None, or by name"
             )
+            raise UnknownEntry(f"there is no process host {quoted(entry)}{hint}")
         return self._host(entry)
 
     def server_host(self, entry: str) -> Host:

@@ -322,21 +322,23 @@ class Attempt:
             self._failed = response.exception is not None
             return response
         del response.headers[RELAY_HEADER]
-        path = escape(self._request.path)
         if response.status_code != 200 or response.body:
-            self._relay.answer_log.warning(
-                logger, "%s: %s ignored, the response is no empty 200", path, RELAY_HEADER
-            )
+            self._warn("%s ignored, the response is no empty 200", RELAY_HEADER)
             return response
         try:
             return self._upgrade(response, read_header(values))
         except (FieldError, InvalidPID) as error:
             rule = str(error) if isinstance(error, FieldError) else "target_pid: malformed PID"
-            value = escape(b", ".join(values))
-            self._relay.answer_log.warning(
-                logger, "%s: %s: %s in %s", path, RELAY_HEADER, rule, value
-            )
+            self._warn("%s: %s in %s", RELAY_HEADER, rule, escape(b", ".join(values)))
             return PlainTextResponse(rule, 400)
+        except HandshakeError:  # of the target; the client's own faults were told before
+            value = escape(b", ".join(values))
+            self._warn("%s: target_pid: no such process in %s", RELAY_HEADER, value)
+            raise
+
+    def _warn(self, message: str, *args: object) -> None:
+        path = escape(self._request.path)
+        self._relay.answer_log.warning(logger, f"%s: {message}", path, *args)
 
     def _upgrade(self, response: Response, command: RelayCommand) -> Upgrade:
         connection, extension = self._relay.connect(

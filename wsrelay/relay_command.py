@@ -88,7 +88,12 @@ def relay_to(
         heartbeat_interval: Go duration such as `"30s"`, or milliseconds; never by default.
         metadata: attached to every message.
         subprotocol: used if the client offered it.
+
+    Raises:
+        TypeError: `metadata` is no mapping, or JSON can't say it.
     """
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise TypeError(f"metadata is a dict, not {type(metadata).__name__}")
     fields = {
         "target_pid": pid,
         "message_topic": message_topic,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import random
-import re
 from collections.abc import Callable, Iterable
 from contextvars import Context
 from graphlib import TopologicalSorter
@@ -16,15 +15,12 @@ from wsrelay.config import Lifecycle
 from wsrelay.config.references import cycle
 from wsrelay.errors import UnknownEntry
 from wsrelay.process import Target
-from wsrelay.registry import Registry
+from wsrelay.registry import Registry, checked_name
 from wsrelay.starting import Family
 from wsrelay.supervised import ServiceStatus, Supervised, Surroundings
 from wsrelay_core import CoroutineProcess, Scheduler, current_process
 
 __all__ = ["ServiceStatus", "Supervisor", "check_input"]
-
-
-_NAME = re.compile(r"[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?")
 
 
 def check_input(function: Callable[..., Any], input: Any) -> None:
@@ -67,9 +63,7 @@ class Supervisor:
         self, name: str, target: Target, input: Any, host: str | None, lifecycle: Lifecycle
     ) -> None:
         """Declare a service; see `App.supervise`."""
-        if not _NAME.fullmatch(name):
-            raise ValueError(f'{quoted(name)} may only have letters, digits, "_", "-" and "."')
-        entry = self._registry.id_of(name)
+        entry = self._registry.id_of(checked_name(name))
         if entry in self._services:
             raise ValueError(f"there is already a process.service {quoted(entry)}")
         known: Any = target

@@ -146,6 +146,25 @@ def test_a_middleware_returns_a_response(result, caplog):
     assert "a middleware returns a Response" in caplog.text
 
 
+def test_a_forgotten_await_is_told(caplog, recwarn):
+    async def rows():
+        return []
+
+    async def endpoint(request):
+        return rows()
+
+    async def middleware(request, call_next):
+        return call_next(request)
+
+    chain = Chain.of_endpoint(endpoint)
+    for broken in (chain, Chain.of_endpoint(sync_endpoint).wrapped([middleware])):
+        (response,) = both_ways(broken)
+        assert response.status_code == 500
+    assert "a handler returned a coroutine: put `await` in front of it" in caplog.text
+    assert "a middleware returned a coroutine: put `await` in front of it" in caplog.text
+    assert not [one for one in recwarn if "never awaited" in str(one.message)]
+
+
 def test_what_a_handler_must_not_return(caplog):
     for response in both_ways(Chain.of_endpoint(lambda request: 42)):
         assert response.status_code == 500

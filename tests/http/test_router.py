@@ -222,3 +222,26 @@ def test_conflicts_between_routers():
 def test_an_empty_path_needs_a_prefix():
     with pytest.raises(ValueError, match="bad path"):
         make(("GET", ""))
+
+
+def test_a_path_in_a_prefix_begins_with_a_slash():
+    router = Router("/api")
+    with pytest.raises(ValueError, match="'users': it starts with /"):
+        router.get("users")(print)
+    assert not router.routes
+
+
+def test_a_decorator_without_its_path():
+    router = Router()
+    for decorator in (router.get, router.post, router.route):
+        with pytest.raises(TypeError, match=r'write @router\.get\("/path"\)'):
+
+            @decorator
+            def endpoint(request): ...
+
+
+def test_an_endpoint_is_a_function():
+    router = Router()
+    with pytest.raises(TypeError, match="the endpoint of '/a' is a function, not int"):
+        router.add("GET", "/a", 5)
+    assert not router.routes

@@ -94,6 +94,16 @@ def test_what_is_neither_name_nor_callable():
     ]
 
 
+def test_a_text_in_place_of_a_list():
+    assert problems("cors", {}, "websocket_relay", {}) == [
+        (("middleware",), 'middleware is a list, such as ["cors"], not a text'),
+        (
+            ("post_middleware",),
+            'post_middleware is a list, such as ["websocket_relay"], not a text',
+        ),
+    ]
+
+
 def test_an_unknown_or_unreadable_option():
     given = {"wsrelay.queue.mx": "1MiB", "wsrelay.queue.policy": "drop_oldst", "other": "1"}
     assert problems([], {}, ["websocket_relay"], given) == [

@@ -116,6 +116,15 @@ def test_what_can_not_be_spawned(inside, target, error):
     inside(body)
 
 
+def test_a_call_in_place_of_the_function(inside, recwarn):
+    async def body():
+        with pytest.raises(TypeError, match=r"write waits, not waits\(…\)"):
+            process.spawn(waits())
+
+    inside(body)
+    assert not [one for one in recwarn if "never awaited" in str(one.message)]
+
+
 def test_a_typing_error_gets_a_hint(run):
     async def scenario():
         app = App()
@@ -173,8 +182,10 @@ def test_the_default_host(run):
 
 def test_an_unknown_host(inside):
     async def body():
-        with pytest.raises(UnknownEntry, match="app:nowhere"):
+        with pytest.raises(UnknownEntry, match=r"app:nowhere.*come behind the host"):
             process.spawn(waits, "nowhere")
+        with pytest.raises(UnknownEntry, match=r'did you mean "app:processes"\?$'):
+            process.spawn(waits, "proceses")
 
     inside(body)
 

@@ -66,6 +66,20 @@ def test_a_bad_header(run, caplog, value, rule):
     assert rule in line and "s3cret" in line
 
 
+def test_a_target_that_is_not_there_is_logged(run, caplog):
+    """What is wrong with the handler's name or PID is not for the client to read."""
+
+    async def main():
+        value = b'{"target_pid": "nobody\\u0007"}'
+        async with stage(lambda request, here: with_header(here, value)) as here:
+            answer = await refused(here, handshake_bytes(), 503)
+            assert answer.text == "The target is not there"
+
+    run(main())
+    (line,) = [one.getMessage() for one in caplog.records if one.name == "wsrelay.relay"]
+    assert "X-WS-Relay: target_pid: no such process in" in line and "nobody" in line
+
+
 @pytest.mark.parametrize("status", [200, 403])
 def test_a_flood_of_bad_headers_is_a_few_lines(run, caplog, monkeypatch, status):
     """Each handshake of a client can cause one."""

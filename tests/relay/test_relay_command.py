@@ -204,3 +204,9 @@ def test_relay_to_carries_any_text(text):
     response = relay_to("room", metadata={"text": text})
     values = response.headers.values_of(RELAY_HEADER.lower().encode())
     assert read_header(values).metadata == {"text": text}
+
+
+@pytest.mark.parametrize("metadata", ["ann", ["ann"], 5])
+def test_metadata_is_a_mapping(metadata):
+    with pytest.raises(TypeError, match=f"metadata is a dict, not {type(metadata).__name__}"):
+        relay_to("room", metadata=metadata)

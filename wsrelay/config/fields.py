@@ -335,7 +335,8 @@ def _all(read: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
 
 def _option(node: Node) -> str:
     if not isinstance(node, Scalar):
-        raise ValueError(f"must be a text, not {describe(node)}")
+        mend = '; write "one, two" for several' if isinstance(node, Sequence) else ""
+        raise ValueError(f"must be a text, not {describe(node)}{mend}")
     if node.value is None:
         raise ValueError('has no value; write "" for an empty text')
     return node.text

@@ -88,8 +88,12 @@ def parse_address(text: str) -> Address:
     """The address in `127.0.0.1:8080`, `:8080` (all interfaces), `[::1]:8080` or `unix:/path`.
 
     Raises:
+        TypeError: no text.
         ValueError: none of these.
     """
+    if not isinstance(text, str):
+        kind = type(text).__name__
+        raise TypeError(f"an address is a text such as {_EXAMPLES}, not {kind}")
     if text.startswith("unix:"):
         return Address(path=_socket_path(text.removeprefix("unix:")))
     host, colon, port = text.rpartition(":")

@@ -6,7 +6,7 @@ function and every middleware has a synchronous twin, as an ordinary one, which 
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from wsrelay.errors import HTTPError
@@ -153,6 +153,9 @@ def _guard_sync(call: SyncHandler) -> SyncHandler:
 
 
 def _checked(response: Any) -> Response:
+    if isinstance(response, Coroutine):
+        response.close()
+        raise TypeError("a middleware returned a coroutine: put `await` in front of it")
     if not isinstance(response, Response):
         raise TypeError(f"a middleware returns a Response, not {type(response).__name__}")
     return response

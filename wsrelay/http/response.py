@@ -1,6 +1,7 @@
 """Responses: what a handler returns, and what its other return values stand for."""
 
 import re
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any, Literal
@@ -159,6 +160,9 @@ def to_response(value: Any) -> Response:
         return PlainTextResponse(value)
     if isinstance(value, bytes):
         return Response(value, media_type="application/octet-stream")
+    if isinstance(value, Coroutine):
+        value.close()  # else its warning follows, of a line that is not to blame
+        raise TypeError("a handler returned a coroutine: put `await` in front of it")
     raise TypeError(
         f"a handler returns a Response, dict, list, str, bytes or None, not {type(value).__name__}"
     )

@@ -51,8 +51,14 @@ class Router:
 
         Raises:
             RouteConflict: a route like it is there; the message names both.
+            TypeError: the endpoint can't be called.
             ValueError: method or path are malformed.
         """
+        if path and not path.startswith("/"):  # else it would go on with the prefix's last word
+            raise ValueError(f"bad path {path!r}: it starts with /")
+        if not callable(endpoint):
+            kind = type(endpoint).__name__
+            raise TypeError(f"the endpoint of {path!r} is a function, not {kind}")
         route = Route(method, self.prefix + path, endpoint)
         other = self._tree.add(route, route)
         if other is not route:
@@ -61,7 +67,13 @@ class Router:
         return route
 
     def route(self, path: str, methods: Iterable[str] = ("GET",)) -> Callable[[F], F]:
-        """Decorator that adds a route for each method and returns the function unchanged."""
+        """Decorator that adds a route for each method and returns the function unchanged.
+
+        Raises:
+            TypeError: `path` is the function itself: the decorator was not called.
+        """
+        if not isinstance(path, str):
+            raise TypeError('a route needs its path: write @router.get("/path")')
 
         def decorate(endpoint: F) -> F:
             for method in methods:

@@ -139,8 +139,13 @@ class _Half:
         self.key = key
         self.options_key = options_key
         self.options = options
-        self.layers = layers
         self.lent = lent
+        self.built: list[Any] = []
+        self.problems: Problems = {}
+        if isinstance(layers, str):  # a sequence, but of letters
+            self.problems[key,] = f"{key} is a list, such as [{quoted(layers)}], not a text"
+            layers = [layers]
+        self.layers = layers
         # A misspelt name counts as the one that was meant: its options are checked, not disowned.
         meant = [
             name if name in MIDDLEWARE else nearest(name, MIDDLEWARE)
@@ -148,8 +153,6 @@ class _Half:
             if isinstance(name, str)
         ]
         self.kinds = {name: MIDDLEWARE[name] for name in meant if name is not None}
-        self.built: list[Any] = []
-        self.problems: Problems = {}
 
     def build(self, other: "_Half") -> None:
         """Make the middleware; `other` is where options may belong that are not this list's."""
