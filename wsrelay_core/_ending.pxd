@@ -35,7 +35,7 @@ cdef class Ending(Process):
 
     # Where it is in its life.
     cdef int state
-    cdef int patience                 # drains that the answer to the client's close may still wait
+    cdef int patience                 # drains that the last answer to the client may still wait
     cdef bint accepting               # no close frame is queued yet
     cdef bint dirty                   # a flush at the end of the drain is ordered
     cdef bint paused                  # reading is stopped by back-pressure
@@ -67,6 +67,7 @@ cdef class Ending(Process):
     # go on
     cdef int client_closes(self) except -1
     cdef int client_fails(self) except -1
+    cdef int tell_failure(self) except -1
     cdef int answer_close(self) except -1
     cdef int shut_down_writing(self) except -1
     cdef int network_end(self) except -1

@@ -136,11 +136,20 @@ cdef class Ending(Process):
         return 0
 
     cdef int client_fails(self) except -1:
-        """The client broke the protocol: nothing that it sends now can be understood."""
-        cdef int code = self.codec.error_code
-        self.begin_close(code, self.codec.error_reason,
-                         CAUSE_OF_FAILURE.get(code, "protocol_error"), "server", "error")
+        """The client broke the protocol: nothing that it sends now can be understood.
+
+        It is told at the end of the drain, as a close frame is answered then: what it sent before
+        was in order, and is answered in order.
+        """
         return self.scheduler.mark_ending(self)
+
+    cdef int tell_failure(self) except -1:
+        """Close with the code of what the client did, unless something else was faster."""
+        cdef int code = self.codec.error_code
+        if code == 0:
+            return 0
+        return self.begin_close(code, self.codec.error_reason,
+                                CAUSE_OF_FAILURE.get(code, "protocol_error"), "server", "error")
 
     def eof_received(self):
         """The client's end of TCP: there is no half-open WebSocket, but a close gets its answer."""
@@ -166,6 +175,7 @@ cdef class Ending(Process):
         """TCP has ended, or its reading half: deliver what was held back, then end."""
         if not self.alive:
             return 0
+        self.tell_failure()
         if self.paused and self.state == OPEN:
             try:
                 self.deliver_held()
@@ -183,13 +193,18 @@ cdef class Ending(Process):
         try:
             if self.state == LOCAL_CLOSING:
                 self.shut_down_writing()
-            elif self.state == REMOTE_CLOSING and not self.lost:
-                if self.scheduler.ready and self.patience > 0:
-                    # The drain was cut short: the target may not have had its turn.
-                    self.patience -= 1
-                    self.scheduler.mark_ending(self)
-                else:
-                    self.answer_close()
+            elif self.state == CLOSED or self.lost:
+                pass
+            elif self.scheduler.ready and self.patience > 0:
+                # The drain was cut short: the target may not have had its turn.
+                self.patience -= 1
+                self.scheduler.mark_ending(self)
+            elif self.state == REMOTE_CLOSING:
+                self.answer_close()
+            else:
+                self.tell_failure()
+                self.flush()
+                self.shut_down_writing()
         except Exception as error:
             self.break_off(error)
         return 0

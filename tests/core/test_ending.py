@@ -6,6 +6,7 @@ from connection_helpers import (
     CLOSE,
     HIGH,
     PING,
+    PONG,
     TEXT,
     Stage,
     Wire,
@@ -194,6 +195,88 @@ async def test_lost_before_the_answer_is_not_clean():
     await settle()
     assert frames(wire) == [] and stage.record["clean"] is False
     assert stage.record["cause"] == "client_close" and stage.record["code"] == 3000
+    await stage.stop()
+
+
+@on_loop
+async def test_what_came_before_a_failure_in_one_segment_is_answered_first():
+    stage = Stage()
+    connection, wire = stage.connect(stage.spawn(echo))
+    await settle()
+    texts = [str(number) for number in range(HIGH - 1)]
+    stage.read(connection, client_text(*texts) + client_frame(PING, b"p") + b"\x81\x00")
+    await settle()
+    *answers, last = frames(wire)
+    assert [answer for answer in answers if answer[0] == TEXT] == [(TEXT, text) for text in texts]
+    assert (PONG, b"p") in answers and len(answers) == len(texts) + 1
+    assert last[0] == CLOSE and last[1][0] == 1002
+    assert wire.calls == ["write_eof"]
+    connection.eof_received()
+    assert stage.record["cause"] == "protocol_error" and stage.record["messages_out"] == len(texts)
+    await stage.stop()
+
+
+@on_loop
+async def test_a_target_that_closes_before_it_hears_of_a_failure_was_first():
+    async def close(process):
+        async for message in process.inbox():
+            if message.topic == "ws.message":
+                process.tell(message.sender, "ws.close", 4000)
+
+    stage = Stage()
+    connection, wire = stage.connect(stage.spawn(close))
+    await settle()
+    stage.read(connection, client_text("a") + b"\x81\x00")
+    await settle()
+    assert frames(wire) == [(CLOSE, (4000, ""))] and wire.calls == ["write_eof"]
+    connection.eof_received()
+    assert (stage.record["cause"], stage.record["code"]) == ("closed_by_process", 4000)
+    await stage.stop()
+
+
+@on_loop
+async def test_a_failure_and_the_end_of_the_stream_at_once():
+    def lose(connection):
+        connection.connection_lost(None)
+
+    for end, written in ((Connection.eof_received, [CLOSE]), (lose, [])):
+        stage = Stage()
+        connection, wire = stage.connect()
+        stage.read(connection, b"\x81\x00")
+        end(connection)
+        await settle()
+        assert (stage.record["cause"], stage.record["code"]) == ("protocol_error", 1002)
+        assert [kind for kind, _ in frames(wire)] == written
+        assert stage.leave["reason"] == "protocol_error"
+        await stage.stop()
+
+
+@on_loop
+async def test_terminated_between_a_failure_and_its_close_frame():
+    stage = Stage()
+    connection, wire = stage.connect()
+    stage.read(connection, b"\x81\x00")
+    connection.terminate()
+    await settle()
+    assert frames(wire) == [] and wire.calls == ["abort"]
+    assert (stage.record["cause"], stage.record["code"]) == ("terminated", 1006)
+    await stage.stop()
+
+
+@on_loop
+async def test_the_close_frame_of_a_failure_does_not_wait_for_ever():
+    async def restless(process):
+        async for _ in process.inbox():
+            process.tell(process.pid, "again", None)
+
+    stage = Stage()
+    busy = stage.spawn(restless)
+    connection, wire = stage.connect()
+    send(busy.pid, "again")
+    stage.read(connection, b"\x81\x00")
+    for _ in range(60):
+        await asyncio.sleep(0)
+    assert [kind for kind, _ in frames(wire)] == [CLOSE]
     await stage.stop()
 
 
