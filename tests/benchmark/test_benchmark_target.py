@@ -76,6 +76,8 @@ def test_any_text_is_read_or_refused_in_a_line(rest: str, header: str) -> None:
         ("Connection: close", "the command sets this one itself"),
         ("A b: c", "no header field"),
         ("A: b\r\nC: d", "no header field"),
+        ("Ä: b", "no header field"),
+        ("A: \udc80", "no header field"),
     ],
 )
 def test_a_wrong_header(header: str, told: str) -> None:

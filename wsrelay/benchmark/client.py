@@ -9,7 +9,7 @@ from wsrelay.benchmark.target import Answer
 from wsrelay.log import escape
 from wsrelay_core import FrameCodec
 
-__all__ = ["Client"]
+__all__ = ["Client", "Message", "shown", "unlike"]
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10  # RFC 6455 section 5.2
 
@@ -147,4 +147,17 @@ class Client(asyncio.Protocol):
 
 def shown(message: Message) -> str:
     """The begin of a message, for an error."""
-    return f'"{escape(message[:80], 60)}"'
+    return f'"{escape(message[:80], 40)}"'
+
+
+def unlike(got: Message, expected: Message) -> str:
+    """Tell two messages apart, from a little before the place where they differ."""
+    if type(got) is not type(expected):
+        kinds = ("text", "binary") if isinstance(got, str) else ("binary", "text")
+        return f"{shown(got)}, {kinds[0]} instead of {kinds[1]}"
+    pairs = enumerate(zip(got, expected, strict=False))
+    at = next(
+        (place for place, (one, other) in pairs if one != other), min(map(len, (got, expected)))
+    )
+    start = max(0, at - 10)
+    return f"{shown(got[start:])} instead of {shown(expected[start:])} (from {start} on)"

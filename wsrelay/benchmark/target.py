@@ -91,8 +91,9 @@ def _parse_header(text: str) -> tuple[str, str]:
             return name, value
         raise BenchmarkError(f"--header {escape(name)}: the command sets this one itself")
     try:
-        h11.Request(method="GET", target="/", headers=[("Host", "a"), (name, value)])
-    except h11.LocalProtocolError:
+        fields = [(b"Host", b"a"), (name.encode(), value.encode())]
+        h11.Request(method="GET", target="/", headers=fields)
+    except (h11.LocalProtocolError, UnicodeEncodeError):
         raise BenchmarkError(f"--header {escape(text)}: no header field") from None
     return name, value
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-from wsrelay.benchmark.client import Client, Message, shown
+from wsrelay.benchmark.client import Client, Message, shown, unlike
 from wsrelay.benchmark.errors import BenchmarkError
 from wsrelay.benchmark.histogram import Histogram
 from wsrelay.benchmark.target import Answer, Target, addresses_of, tls_context
@@ -269,7 +269,7 @@ class Echo:
             return
         expected, since = self.waiting.popleft()
         if message != expected:
-            self._client.fail(f"sent {shown(message)} back, instead of {shown(expected)}")
+            self._client.fail(f"sent back {unlike(message, expected)}")
             return
         result = self._crowd.result
         result.messages += 1
@@ -348,8 +348,8 @@ class FanOut:
             now = time.perf_counter()
             if message != self._message:
                 client.fail(
-                    f"sent {shown(message)}, not {shown(self._message)}; fan-out needs a server "
-                    "that sends each message unchanged to all of its clients"
+                    f"sent {unlike(message, self._message)}; fan-out needs a server that sends "
+                    "each message unchanged to all of its clients"
                 )
                 return
             if self._seen[number] == self._turn:
