@@ -127,7 +127,7 @@ def test_missing_replies_are_counted(run_both: Run) -> None:
             with pytest.raises(
                 BenchmarkError, match=r"^after 0\.05 s some replies are missing: 6$"
             ):
-                await load(port, in_flight=2, timeout=0.05)
+                await load(port, in_flight=2, patience=0.05)
 
     run_both(main())
 
@@ -232,8 +232,8 @@ def test_fan_out(run_both: Run, to_sender: bool) -> None:
             lambda: Room(change=lambda message: [message[:-1] + "y"]),
             r'connection [123]: the server sent "x{10}y" instead of "x{11}" .*; fan-out needs',
         ),
-        (lambda: Room(left_out=2), r"^after 0\.1 s some copies of a message are missing: 1$"),
-        (Echo, r"^after 0\.1 s some copies of a message are missing: 3$"),
+        (lambda: Room(left_out=2), r"^after 0\.5 s some copies of a message are missing: 1$"),
+        (Echo, r"^after 0\.5 s some copies of a message are missing: 3$"),
         (lambda: Echo(lambda number, message: ["other"]), "sent the sender what it had not sent"),
     ],
     ids=["twice", "a byte", "one left out", "echo", "other"],
@@ -242,7 +242,7 @@ def test_a_wrong_fan_out_is_told(run: Run, room: Callable[[], Room | Echo], told
     async def main() -> None:
         async with server(room()) as port:
             with pytest.raises(BenchmarkError, match=told):
-                await load(port, work="fan-out", connections=4, timeout=0.1)
+                await load(port, work="fan-out", connections=4, patience=0.5)
 
     run(main())
 
@@ -271,7 +271,7 @@ def test_a_server_without_the_right_pong(run_both: Run, pong: bytes) -> None:
             with pytest.raises(
                 BenchmarkError, match=r"^3 of 3 connections answered no ping within"
             ):
-                await load(port, work="idle", timeout=0.1)
+                await load(port, work="idle", patience=0.1)
 
     run_both(main())
 

@@ -110,7 +110,7 @@ def bench(url: str, headers: tuple[str, ...], mode: str, as_json: bool, **option
         target = parse_target(url, headers)
     except BenchmarkError as error:
         raise click.UsageError(str(error)) from None
-    plan = Plan(target, mode, **options)
+    plan = Plan(target, mode, patience=options["timeout"], **options)
     _check(plan)
     try:
         if not as_json:

@@ -39,7 +39,8 @@ class Plan:
         size: bytes of a message.
         in_flight: messages of each connection under way (echo).
         binary: binary messages instead of texts.
-        timeout: seconds for a handshake, and for the last replies.
+        timeout: seconds for a handshake.
+        patience: seconds for the last replies, after the measured part.
         remote: whether the server may be on another machine.
         ca: PEM file of the authority that a `wss` server's certificate is from.
     """
@@ -52,6 +53,7 @@ class Plan:
     in_flight: int = 1
     binary: bool = False
     timeout: float = 10.0
+    patience: float = 10.0
     remote: bool = False
     ca: str | None = None
 
@@ -299,8 +301,10 @@ async def echo(crowd: Crowd) -> None:
 async def all_answered(crowd: Crowd, missing: Callable[[], int], what: str) -> None:
     """Wait for the last replies; they are compared, and count no more."""
     counted = crowd.result.messages  # in the time that was measured
-    if not await crowd.hold(lambda: not missing(), crowd.plan.timeout, "last replies", False):
-        raise BenchmarkError(f"after {crowd.plan.timeout:g} s some {what} are missing: {missing()}")
+    if not await crowd.hold(lambda: not missing(), crowd.plan.patience, "last replies", False):
+        raise BenchmarkError(
+            f"after {crowd.plan.patience:g} s some {what} are missing: {missing()}"
+        )
     crowd.result.messages = counted
 
 
@@ -408,11 +412,11 @@ async def idle(crowd: Crowd) -> None:
             client.on_pong = partial(ponged, client, since)
             client.ping(waiting[client.number])
             crowd.result.sent += 1
-        done = await crowd.hold(lambda: not waiting, crowd.plan.timeout, "pings", False)
+        done = await crowd.hold(lambda: not waiting, crowd.plan.patience, "pings", False)
     if not done:
         raise BenchmarkError(
             f"{len(waiting)} of {len(crowd.clients)} connections answered no ping within "
-            f"{crowd.plan.timeout:g} s"
+            f"{crowd.plan.patience:g} s"
         )
 
 
