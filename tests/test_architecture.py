@@ -53,7 +53,10 @@ THIN = {
     ),
 }
 # What users see, and what stands on it as a user would.
-ABOVE = "demo demo.pages demo.chat cli __main__"
+ABOVE = (
+    "demo demo.pages demo.chat benchmark benchmark.errors benchmark.target benchmark.client "
+    "benchmark.histogram benchmark.works benchmark.report benchmark.command cli __main__"
+)
 
 ORDER = [
     *(f"wsrelay_core.{name}" for names in CORE.values() for name in names.split()),

@@ -596,7 +596,9 @@ def test_version():
     assert finish("--version").stdout == f"wsrelay {__version__}\n"
 
 
-@pytest.mark.parametrize("args", [[], ["run"], ["check"], ["routes"], ["schema"], ["demo"]])
+@pytest.mark.parametrize(
+    "args", [[], ["run"], ["check"], ["routes"], ["schema"], ["demo"], ["bench"]]
+)
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_help_has_examples(args, option):
     result = CliRunner().invoke(main, [*args, option])

@@ -1,7 +1,7 @@
-"""The command line: `wsrelay run`, `check`, `routes`, `schema` and `demo`.
+"""The command line: `wsrelay run`, `check`, `routes`, `schema`, `demo` and `bench`.
 
-Exit status: 0 all is well, 1 it could not listen or a service did not start, 2 a mistake in the
-call or in the file.
+Exit status: 0 all is well, 1 it could not listen, a service did not start or `bench` has measured
+nothing, 2 a mistake in the call or in the file.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import click
 
 from wsrelay import App, ConfigError, StartFailed, __version__
 from wsrelay._text import listed
+from wsrelay.benchmark.command import bench
 from wsrelay.config import Config, Problem, read_file
 from wsrelay.listing import RouteLine, ServiceLine, route_lines, service_lines
 from wsrelay.log import printable
@@ -47,7 +48,11 @@ def main() -> None:
     wsrelay routes app.yaml    what does it serve?
     wsrelay run app.yaml       serve it
     wsrelay schema             the JSON Schema of such a file, for editors
+    wsrelay bench ws://…       load for any WebSocket server
     """
+
+
+main.add_command(bench)
 
 
 def _listening(command: F) -> F:
