@@ -16,9 +16,9 @@ GUEST_COLUMNS = 9  # guest times are counted in user time already
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """A process, and the core that it is pinned to where it is."""
+    """A server's processes, and the core that they are pinned to where they are."""
 
-    pid: int
+    pids: tuple[int, ...]
     core: int | None
 
 
@@ -50,7 +50,7 @@ class Sample:
             time.perf_counter(),
             time.process_time(),
             core_busy(pinned_core()),
-            None if server is None else process_cpu(server.pid),
+            None if server is None else sum(map(process_cpu, server.pids)),
             None if server is None else core_busy(server.core),
         )
 
