@@ -401,7 +401,11 @@ def one_round(server: Server, plan: Plan) -> Result:
     if load.returncode:
         text = f"{server.label}: {load.stderr.strip()}\n{server.complaint()}".rstrip()
         raise BenchError(text, server.label)
-    return Result(**json.loads(load.stdout))
+    result = Result(**json.loads(load.stdout))
+    if not result.messages:
+        text = f"{server.label}: nothing was answered within {work.seconds:g} s: longer --seconds"
+        raise BenchError(text, server.label)
+    return result
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -153,7 +153,7 @@ def measure_case(done: Run, name: str, rivals: Sequence[str], say: Callable[[str
 
 
 def work_of(case: Case, settings: Settings, names: Sequence[str]) -> Workload:
-    """Tell the load of a case; the rate of an open loop is one that all of these servers can keep."""
+    """Tell the load of a case; the rate of an open loop is one that all of its servers can keep."""
     assert case.work is not None
     if case.work.kind != "paced":
         return case.work
