@@ -29,13 +29,13 @@ CASES = {
     "pipelined": Case("echo, 16 messages in flight", Workload(in_flight=16)),
     "large": Case("echo of 16 KiB", Workload(size=16 * KIB)),
     "fan": Case(
-        "one message to 1000 clients",
+        "one message to all",
         Workload(kind="fan", connections=1000),
         ("wsrelay", "wsrelay-loop"),
         ("queue",),
     ),
     "fan-text": Case(
-        "4 KiB of text with non-ASCII characters to 1000 clients",
+        "4 KiB of text to all, with non-ASCII characters",
         Workload(kind="fan", connections=1000, size=4 * KIB, accents=True),
         without=("queue",),
     ),

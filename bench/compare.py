@@ -24,7 +24,7 @@ from typing import IO
 
 from bench import machine
 from bench.kinds import KINDS, Kind
-from bench.load import Result
+from bench.load import SHARES, Result
 from bench.work import Workload
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +39,7 @@ LATE = 0.2  # share of the server's p99 at a fixed rate that the load generator 
 KEPT = 0.98  # share of a fixed rate that must have been answered
 OTHERS = 0.05  # more of a core than this spent by anybody else is noise
 
+UNITS = {"fan": "deliveries/s", "session": "sessions/s"}  # of a rate, where not msg/s
 FACTS_SHOWN = ("cpu", "cores", "kernel", "python")
 
 
@@ -234,17 +235,30 @@ class Report:
             f"{self.plan.server_core}, load on core {self.plan.load_core}",
             " · ".join(f"{name} {self.facts[name]}" for name in FACTS_SHOWN),
             "",
-            f"{'server':<14} {'msg/s':>10} {'spread':>7} {'µs CPU/msg':>11} {'server':>7} "
-            f"{'load':>6} {'others':>7} {'p50 µs':>8} {'p99 µs':>8}",
+            f"{'server':<14} {UNITS.get(work.kind, 'msg/s'):>12} {'spread':>7} {'µs CPU each':>11} "
+            f"{'server':>7} {'load':>6} {'others':>7} {'p50 µs':>8} {'p99 µs':>8}",
         ]
         lines += [row(side) for side in self.sides]
         lines += ["", *(f"{side.label}: {side.identity}" for side in self.sides), ""]
+        return "\n".join(lines + (self.percentiles() if work.rate else self.ratios_as_text()))
+
+    def ratios_as_text(self) -> list[str]:
+        """Make a line of each ratio."""
         subject = self.sides[0].label
-        lines += [
+        return [
             f"{subject} / {r.against}: {r.of_medians:.3f} (pairs {r.range}; CPU {r.of_cpu:.3f})"
             for r in self.ratios
         ]
-        return "\n".join(lines)
+
+    def percentiles(self) -> list[str]:
+        """Make the table of latencies at a fixed rate, where a ratio of rates says nothing."""
+        names = list(SHARES)
+        head = "".join(f" {name:>8}" for name in names)
+        lines = [f"{'µs from when due':<18}{head}   load itself late (p99)"]
+        for side in self.sides:
+            values = "".join(f" {side.latency(name):>8,.0f}" for name in names)
+            lines.append(f"{side.label:<18}{values} {side.late:>14,.0f}")
+        return lines
 
 
 def describe(work: Workload) -> str:
@@ -263,7 +277,7 @@ def describe(work: Workload) -> str:
 def row(side: Side) -> str:
     """Make one line of the table."""
     return (
-        f"{side.label:<14} {side.rate:>10,.0f} {side.spread:>7.1%} {side.us_per_message:>11.2f} "
+        f"{side.label:<14} {side.rate:>12,.0f} {side.spread:>7.1%} {side.us_per_message:>11.2f} "
         f"{side.server_cpu:>7.1%} {side.load_cpu:>6.1%} {side.others:>7.1%} "
         f"{side.latency('p50'):>8,.0f} {side.latency('p99'):>8,.0f}  {side.remark}".rstrip()
     )

@@ -109,6 +109,7 @@ def verdict_in(bar: Bar, report: Report) -> str:
 def run(settings: Settings, say: Callable[[str], object] = print) -> Run:
     """Measure all cases, and say what comes out as it comes."""
     done = Run(settings, machine.facts(packages()))
+    say("\n".join(f"{name}: {value}" for name, value in done.facts.items()))
     lacking = missing(settings.rivals)
     for name, lacked in lacking.items():
         note = f"{name}: not measured, not installed: {', '.join(lacked)}"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.compare import Report, Side, describe
+from bench.compare import UNITS, Report, Side, describe
 from bench.load import SHARES
 from bench.memory import Growth
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 OURS = "wsrelay"
 OUR_COLOUR, GREY = "#c2410c", "#94a3b8"
 OUR_LINE = {"color": OUR_COLOUR, "linewidth": 2.5}
-UNITS = {"fan": "deliveries a second", "session": "sessions a second"}
 
 
 class NoPlots(Exception):
@@ -48,7 +47,7 @@ def throughput(reports: Mapping[str, Report], path: Path) -> None:
         colours = [OUR_COLOUR if side.label.startswith(OURS) else GREY for side in sides]
         axis.barh([name_of(side) for side in sides], rates, xerr=errors, color=colours, capsize=2)
         axis.set_title(describe(report.plan.work), fontsize="small", loc="left")
-        axis.set_xlabel(UNITS.get(report.plan.work.kind, "messages a second"), fontsize="small")
+        axis.set_xlabel(UNITS.get(report.plan.work.kind, "msg/s"), fontsize="small")
         axis.tick_params(labelsize="small")
         axis.xaxis.set_major_formatter("{x:,.0f}")
     save(figure, path)
