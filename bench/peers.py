@@ -74,6 +74,8 @@ class Run:
     def trust(self) -> str:
         """Say in one line whether the figures are worth something."""
         sides = [side for report in self.reports.values() for side in report.sides]
+        if not sides:
+            return "Memory does not depend on what else the machine does."
         noisy = sum(side.noisy for side in sides)
         limited = sum(side.load_was_limit for side in sides)
         if not noisy and not limited:
@@ -132,6 +134,8 @@ def measure_case(done: Run, name: str, rivals: Sequence[str], say: Callable[[str
     kinds = FAN_KINDS if case.fan else KINDS
     names = [*case.subjects, *(rival for rival in rivals if rival not in case.without)]
 
+    memory.allow_files(most_connections(case, settings))
+
     def measure(present: Sequence[str]) -> Report | list[Growth]:
         if case.work is None:
             return memory.measure(
@@ -151,6 +155,13 @@ def measure_case(done: Run, name: str, rivals: Sequence[str], say: Callable[[str
     else:
         done.idle = found
         say(memory.as_text(found))
+
+
+def most_connections(case: Case, settings: Settings) -> int:
+    """Tell how many connections a case has at most."""
+    if case.work is None:
+        return max(settings.counts)
+    return settings.plan(case.work).work.connections
 
 
 def work_of(case: Case, settings: Settings, names: Sequence[str]) -> Workload:

@@ -101,6 +101,7 @@ def test_a_run_judges_the_bars_that_it_measured() -> None:
 
 def test_a_run_says_in_one_line_whether_to_trust_it() -> None:
     done = Run(Settings(), {})
+    assert done.trust().startswith("Memory does not depend")
     done.reports["echo"] = report(side("wsrelay", 100), side("picows", 90))
     assert done.trust().startswith("All 2 figures are valid")
     late = side("raw", 1000, asked=1000, late=90)
@@ -221,8 +222,21 @@ def test_server_and_load_on_one_core_is_told(capsys: pytest.CaptureFixture[str])
 
 def test_more_connections_than_files_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory.resource, "getrlimit", lambda _: (256, 1024))
-    with pytest.raises(BenchError, match="2000 connections need more open files: ulimit -n 2100"):
-        memory.allow_files(2000)
+    done = peers.run(Settings(cases=("fan", "idle"), rivals=()), lambda _: None)
+    assert done.failed == [
+        "fan: 1000 connections need more open files: ulimit -n 1100",
+        "idle: 5000 connections need more open files: ulimit -n 5100",
+    ]
+
+
+def test_the_limit_of_files_is_raised_as_far_as_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    raised: list[object] = []
+    monkeypatch.setattr(memory.resource, "getrlimit", lambda _: (1024, 4096))
+    monkeypatch.setattr(memory.resource, "setrlimit", lambda _, limits: raised.append(limits))
+    memory.allow_files(924)
+    assert raised == []
+    memory.allow_files(1000)
+    assert raised == [(1100, 4096)]
 
 
 # --- a run ------------------------------------------------------------------------------------
