@@ -1,7 +1,8 @@
 """Two or more servers under the same load, in turn: A B A B …, one core for servers, one for load.
 
-All servers live all the time, but only one is loaded at a time. Figures are medians over rounds;
-ratios are those of the first server to each other one. See README.md for what makes one invalid.
+All servers live all the time, but only one runs at a time: the others are stopped (SIGSTOP), as
+some of them poll when they have nothing to do. Figures are medians over rounds; ratios are those of
+the first server to each other one. See README.md for what makes one invalid.
 """
 
 import argparse
@@ -9,19 +10,22 @@ import contextlib
 import json
 import os
 import selectors
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import IO
 
 from bench import machine
-from bench.load import Result, Workload
+from bench.kinds import KINDS, Kind
+from bench.load import SHARES, Result
+from bench.work import Workload
 
 ROOT = Path(__file__).parents[1]
 READY_TIMEOUT = 20.0  # seconds for a server to listen
@@ -31,29 +35,23 @@ WARMUP_ROUND = 0.5  # seconds of the first round of each server, which is thrown
 LOAD_BUSY = 0.90  # above this the load generator may be the limit,
 SERVER_BUSY = 0.97  # unless the server's core is at least this busy;
 LOAD_SATURATED = 0.97  # and from here on it is one, whatever the server's figure (README.md)
+LATE = 0.2  # share of the server's p99 at a fixed rate that the load generator may itself be late
+KEPT = 0.98  # share of a fixed rate that must have been answered
 OTHERS = 0.05  # more of a core than this spent by anybody else is noise
 
+UNITS = {"fan": "deliveries/s", "session": "sessions/s"}  # of a rate, where not msg/s
 FACTS_SHOWN = ("cpu", "cores", "kernel", "python")
 
 
 class BenchError(Exception):
-    """There is no measurement: a server did not start, or a round failed."""
+    """There is no measurement: a server did not start, or a round failed.
 
+    `label` is that of the server, if it was one's fault.
+    """
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A server that can be measured: its script in `servers/`, and whether it is a raw one."""
-
-    script: str
-    raw: bool = False
-
-
-KINDS = {
-    "wsrelay": Kind("wsrelay_echo.py"),
-    "picows": Kind("picows_echo.py"),
-    "queue": Kind("picows_queue.py"),
-    "raw": Kind("uvloop_raw.py", raw=True),
-}
+    def __init__(self, text: str, label: str | None = None) -> None:
+        super().__init__(text)
+        self.label = label
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +66,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server."""
+    """A running server: its first process, and the PIDs of all of its processes."""
 
     label: str
     kind: Kind
@@ -76,6 +74,16 @@ class Server:
     errors: IO[str]
     port: int
     identity: str
+    pids: tuple[int, ...]
+
+    @contextlib.contextmanager
+    def awake(self) -> Iterator[None]:
+        """Let it run for a while."""
+        tell(self.pids, signal.SIGCONT)
+        try:
+            yield
+        finally:
+            tell(self.pids, signal.SIGSTOP)
 
     def complaint(self) -> str:
         """Return the end of what it wrote to stderr."""
@@ -85,11 +93,12 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What all rounds of a server gave."""
+    """What all rounds of a server gave; `asked` is the fixed rate, 0 if there was none."""
 
     label: str
     identity: str
     rounds: list[Result]
+    asked: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -127,8 +136,20 @@ class Side:
         return median(r.latency_us[name] for r in self.rounds)
 
     @property
+    def late(self) -> float:
+        """Microseconds that the load generator was itself late at a fixed rate: p99, median."""
+        return median(r.late_us["p99"] if r.late_us else 0.0 for r in self.rounds)
+
+    @property
+    def kept_rate(self) -> bool:
+        """Tell whether the server answered at the rate that it was loaded with."""
+        return self.rate >= KEPT * self.asked
+
+    @property
     def load_was_limit(self) -> bool:
-        """Tell whether the load generator may have been what kept the rate down."""
+        """Tell whether the load generator may have been what kept the rate down, or was late."""
+        if self.asked and self.late > LATE * self.latency("p99"):
+            return True
         if self.load_cpu > LOAD_SATURATED:
             return True
         return self.load_cpu > LOAD_BUSY and self.server_cpu < SERVER_BUSY
@@ -144,8 +165,9 @@ class Side:
         if self.noisy:
             return f"INVALID: noise, others took {self.others:.0%} of a core"
         if self.load_was_limit:
-            return f"INVALID: the load generator was the limit ({self.load_cpu:.0%} CPU)"
-        return ""
+            late = f", {self.late:,.0f} µs late" if self.asked else ""
+            return f"INVALID: the load generator was the limit ({self.load_cpu:.0%} CPU{late})"
+        return "" if self.kept_rate else f"could not keep up with {self.asked:,.0f} msg/s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,28 +230,54 @@ class Report:
         """Make the table."""
         work = self.plan.work
         lines = [
-            f"echo, {work.size} B, {work.connections} connections x {work.in_flight} in flight; "
+            f"{describe(work)}; "
             f"{self.plan.rounds} rounds of {work.seconds:g} s in turn; server on core "
             f"{self.plan.server_core}, load on core {self.plan.load_core}",
             " · ".join(f"{name} {self.facts[name]}" for name in FACTS_SHOWN),
             "",
-            f"{'server':<10} {'msg/s':>10} {'spread':>7} {'µs CPU/msg':>11} {'server':>7} "
-            f"{'load':>6} {'others':>7} {'p50 µs':>8} {'p99 µs':>8}",
+            f"{'server':<14} {UNITS.get(work.kind, 'msg/s'):>12} {'spread':>7} {'µs CPU each':>11} "
+            f"{'server':>7} {'load':>6} {'others':>7} {'p50 µs':>8} {'p99 µs':>8}",
         ]
         lines += [row(side) for side in self.sides]
         lines += ["", *(f"{side.label}: {side.identity}" for side in self.sides), ""]
+        return "\n".join(lines + (self.percentiles() if work.rate else self.ratios_as_text()))
+
+    def ratios_as_text(self) -> list[str]:
+        """Make a line of each ratio."""
         subject = self.sides[0].label
-        lines += [
+        return [
             f"{subject} / {r.against}: {r.of_medians:.3f} (pairs {r.range}; CPU {r.of_cpu:.3f})"
             for r in self.ratios
         ]
-        return "\n".join(lines)
+
+    def percentiles(self) -> list[str]:
+        """Make the table of latencies at a fixed rate, where a ratio of rates says nothing."""
+        names = list(SHARES)
+        head = "".join(f" {name:>8}" for name in names)
+        lines = [f"{'µs from when due':<18}{head}   load itself late (p99)"]
+        for side in self.sides:
+            values = "".join(f" {side.latency(name):>8,.0f}" for name in names)
+            lines.append(f"{side.label:<18}{values} {side.late:>14,.0f}")
+        return lines
+
+
+def describe(work: Workload) -> str:
+    """Say in words what the load of a round is."""
+    text = f"{work.size} B" + (" of text with non-ASCII characters" if work.accents else "")
+    connections = f"{work.connections} connections"
+    if work.kind == "fan":
+        return f"one message to all of {connections}, {text}; latency until the last one has it"
+    if work.kind == "session":
+        return f"connect, handshake, one echo, close; {work.connections} at a time, {text}"
+    if work.kind == "paced":
+        return f"echo at {work.rate:,.0f} msg/s (open loop), {text}, {connections}"
+    return f"echo, {text}, {connections} x {work.in_flight} in flight"
 
 
 def row(side: Side) -> str:
     """Make one line of the table."""
     return (
-        f"{side.label:<10} {side.rate:>10,.0f} {side.spread:>7.1%} {side.us_per_message:>11.2f} "
+        f"{side.label:<14} {side.rate:>12,.0f} {side.spread:>7.1%} {side.us_per_message:>11.2f} "
         f"{side.server_cpu:>7.1%} {side.load_cpu:>6.1%} {side.others:>7.1%} "
         f"{side.latency('p50'):>8,.0f} {side.latency('p99'):>8,.0f}  {side.remark}".rstrip()
     )
@@ -240,19 +288,22 @@ def median_known(values: Iterable[float | None]) -> float:
     return median(value for value in values if value is not None)
 
 
-def compare(names: Sequence[str], plan: Plan) -> Report:
+def compare(names: Sequence[str], plan: Plan, kinds: Mapping[str, Kind] = KINDS) -> Report:
     """Measure servers against each other; a name that comes twice is two servers of a kind."""
     with contextlib.ExitStack() as stack:
         servers = [
-            stack.enter_context(running(label, KINDS[name], plan.server_core))
+            stack.enter_context(running(label, kinds[name], plan.server_core))
             for label, name in zip(labels(names), names, strict=True)
         ]
         warm = replace(plan, work=replace(plan.work, seconds=min(WARMUP_ROUND, plan.work.seconds)))
         for server in servers:
+            tell(server.pids, signal.SIGSTOP)
+        for server in servers:
             one_round(server, warm)
         results = [[one_round(server, plan) for server in servers] for _ in range(plan.rounds)]
     columns = zip(servers, zip(*results, strict=True), strict=True)
-    sides = [Side(server.label, server.identity, list(rounds)) for server, rounds in columns]
+    asked = plan.work.rate
+    sides = [Side(server.label, server.identity, list(rounds), asked) for server, rounds in columns]
     return Report(plan, machine.facts(), sides)
 
 
@@ -271,16 +322,23 @@ def running(label: str, kind: Kind, core: int) -> Iterator[Server]:
     with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
         with machine.pinned(core):
             process = subprocess.Popen(
-                [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=errors, text=True
+                [sys.executable, str(script), *kind.arguments],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
             )
         try:
             line = first_line(process)
-            server = Server(label, kind, process, errors, port_of(line), line.partition(" ")[2])
-            wait_until_listening(server)
-            yield server
+            port, identity = port_of(line), line.partition(" ")[2]
+            wait_until_listening(process, port)
+            pids = machine.family(process.pid)
+            yield Server(label, kind, process, errors, port, identity, pids)
         except BenchError as error:
+            if error.label is not None:  # of a round
+                raise
             errors.seek(0)
-            raise BenchError(f"{label}: {error}\n{errors.read()[-2000:]}".rstrip()) from error
+            text = f"{label}: {error}\n{errors.read()[-2000:]}".rstrip()
+            raise BenchError(text, label) from error
         finally:
             stop(process)
 
@@ -301,24 +359,33 @@ def port_of(line: str) -> int:
     return int(port)
 
 
-def wait_until_listening(server: Server) -> None:
+def wait_until_listening(process: "subprocess.Popen[str]", port: int) -> None:
     """Wait until the server takes connections: not each can tell by itself when it does."""
     deadline = time.monotonic() + READY_TIMEOUT
-    while time.monotonic() < deadline and server.process.poll() is None:
+    while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(ConnectionError):
-            socket.create_connection(("127.0.0.1", server.port), READY_TIMEOUT).close()
+            socket.create_connection(("127.0.0.1", port), READY_TIMEOUT).close()
             return
         time.sleep(0.02)
     raise BenchError("does not listen")
 
 
+def tell(pids: Iterable[int], what: signal.Signals) -> None:
+    """Send a signal to processes; one that has ended is none of our business here."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, what)
+
+
 def stop(process: "subprocess.Popen[str]") -> None:
-    """End a server, by force if it takes too long."""
+    """End a server and its children, by force if it takes too long."""
+    pids = machine.family(process.pid)
+    tell(pids, signal.SIGCONT)
     process.terminate()
     try:
         process.wait(STOP_TIMEOUT)
     except subprocess.TimeoutExpired:
-        process.kill()
+        tell(pids, signal.SIGKILL)
         process.wait()
     if process.stdout is not None:
         process.stdout.close()
@@ -328,23 +395,31 @@ def one_round(server: Server, plan: Plan) -> Result:
     """Load a server once, from a fresh load generator on the load's core."""
     work = plan.work
     options = {
+        "--kind": work.kind,
+        "--rate": work.rate,
         "--connections": work.connections,
         "--in-flight": work.in_flight,
         "--size": work.size,
         "--seconds": work.seconds,
         "--warmup": work.warmup,
         "--max-messages": work.max_messages,
-        "--server-pid": server.process.pid,
         "--server-core": plan.server_core,
     }
     command = [sys.executable, "-m", "bench.load", str(server.port)]
     command += [text for option in options.items() for text in map(str, option)]
+    command += ["--server-pid", *map(str, server.pids)]
     command += ["--raw"] if server.kind.raw else []
-    with machine.pinned(plan.load_core):
+    command += ["--accents"] if work.accents else []
+    with machine.pinned(plan.load_core), server.awake():
         load = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if load.returncode:
-        raise BenchError(f"{server.label}: {load.stderr.strip()}\n{server.complaint()}".rstrip())
-    return Result(**json.loads(load.stdout))
+        text = f"{server.label}: {load.stderr.strip()}\n{server.complaint()}".rstrip()
+        raise BenchError(text, server.label)
+    result = Result(**json.loads(load.stdout))
+    if not result.messages:
+        text = f"{server.label}: nothing was answered within {work.seconds:g} s: longer --seconds"
+        raise BenchError(text, server.label)
+    return result
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -362,11 +437,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def plan_of(args: argparse.Namespace) -> Plan:
     """Make the plan that the options ask for."""
-    cores = sorted(os.sched_getaffinity(0))
-    server = cores[0] if args.server_core is None else args.server_core
-    load = cores[-1 if len(cores) < 2 else 1] if args.load_core is None else args.load_core
-    if server == load:
-        raise BenchError("server and load need a core each")
+    server, load = cores_of(args)
     work = Workload(
         connections=args.connections,
         in_flight=args.in_flight,
@@ -374,6 +445,16 @@ def plan_of(args: argparse.Namespace) -> Plan:
         seconds=args.seconds,
     )
     return Plan(work, args.rounds, server, load)
+
+
+def cores_of(args: argparse.Namespace) -> tuple[int, int]:
+    """Tell the cores of server and load."""
+    cores = sorted(os.sched_getaffinity(0))
+    server = cores[0] if args.server_core is None else args.server_core
+    load = cores[-1 if len(cores) < 2 else 1] if args.load_core is None else args.load_core
+    if server == load:
+        raise BenchError("server and load need a core each")
+    return server, load
 
 
 def save(report: Report, path: Path) -> None:

@@ -1,9 +1,15 @@
 """The load generator: N connections with M messages in flight each, every reply byte checked.
 
-A closed loop on plain sockets and one epoll, no asyncio. A connection sends a whole window of M
-frames at once, waits for all M answers and sends its next window. What is sent and expected is
-made before the clock starts (`wire.py`), so that a message costs one read, one comparison and one
-write in the loop, which is C (`pump.c`); connecting, shaking hands and ending are here.
+Plain sockets and one epoll, no asyncio. What is sent and expected is made before the clock starts
+(`wire.py`), so that a message costs one read, one comparison and one write in the loop, which is C
+(`pump.c`); connecting, shaking hands and ending are here. Four kinds of work:
+
+- `echo`, a closed loop: a connection sends a whole window of M frames at once, waits for all M
+  answers and sends its next window. Shows the rate.
+- `paced`, an open loop: windows are due at a fixed rate, connection after connection, whatever the
+  server does; a latency counts from when a window was due. Shows the latency.
+- `fan`: one connection publishes a message, every connection gets it; then the next one.
+- `session` (`sessions.py`): connect, handshake, one echo, close; then the next one.
 
 As a program it runs one round and prints its result as one line of JSON.
 """
@@ -16,67 +22,47 @@ import json
 import os
 import select
 import socket
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from bench import machine, pump, wire
+from bench.sessions import Sessions
+from bench.work import (
+    KINDS,
+    HandshakeFailed,
+    LoadError,
+    Measured,
+    MissingReply,
+    Round,
+    ServerClosed,
+    Workload,
+    WrongReply,
+)
 
 CONNECT_TIMEOUT = 5.0  # seconds for a TCP connect and for a handshake
 HANDSHAKE_MAX = 16 * 1024  # bytes of a handshake's answer
-SMALLEST_PAYLOAD = 16  # bytes: below that payloads are not told apart
-SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
+SHARES = {
+    "p50": 0.5,
+    "p75": 0.75,
+    "p90": 0.9,
+    "p95": 0.95,
+    "p99": 0.99,
+    "p99.9": 0.999,
+    "max": 1.0,
+}
 KEY = base64.b64encode(b"wsrelay's bench!").decode()
-
-
-class LoadError(Exception):
-    """The server did not do what it must; the round has no result."""
-
-
-class HandshakeFailed(LoadError):
-    """The server did not switch to WebSocket."""
-
-
-class WrongReply(LoadError):
-    """A byte came that is not the expected one, or one too many."""
-
-
-class MissingReply(LoadError):
-    """Answers did not come in time."""
-
-
-class ServerClosed(LoadError):
-    """The server ended a connection."""
-
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """What a round does. It ends at `seconds` or at `max_messages`, whichever comes first.
-
-    The warm-up counts in neither of the two, but is itself bounded by `max_messages`. `patience` is
-    how many seconds the last answers may take after that.
-    """
-
-    connections: int = 100
-    in_flight: int = 1
-    size: int = 64
-    seconds: float = 1.0
-    warmup: float = 0.3
-    max_messages: int = 20_000_000
-    patience: float = 5.0
-    raw: bool = False
-
-    def __post_init__(self) -> None:
-        if self.size < SMALLEST_PAYLOAD:
-            raise ValueError(f"size must be at least {SMALLEST_PAYLOAD} bytes")
-        if min(self.connections, self.in_flight, self.max_messages) < 1 or self.seconds <= 0:
-            raise ValueError("connections, in_flight, max_messages and seconds must be positive")
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """What a round measured. CPU figures are shares of one core, latencies are microseconds.
 
-    A latency is that of a whole window (first byte out, last byte in), seen from inside a closed
-    loop: it tells two servers apart under the same load, it is not what a user would wait.
+    `messages` are answers of `echo` and `paced`, deliveries of `fan`, whole sessions of `session`.
+
+    A latency is that of a whole window (first byte out, last byte in); of `fan`, until the last
+    connection has the message; of `session`, of a whole one. Seen from inside a closed loop it
+    tells two servers apart under the same load, it is not what a user would wait. That of `paced`
+    is, and `late_us` tells how late the load generator itself was there, at the same percentiles.
     `server_cpu`, `server_others` and `load_others` are None where they are not known; `…_others`
     is what was spent on that core by anybody else (`machine.py`).
     """
@@ -90,6 +76,7 @@ class Result:
     load_others: float | None
     server_others: float | None
     latency_us: dict[str, float]
+    late_us: dict[str, float] | None = None
 
 
 def connect(port: int, raw: bool) -> socket.socket:
@@ -129,16 +116,18 @@ class Load:
         self._sockets: list[socket.socket] = []
         self._connections = (pump.Connection * work.connections)()
         self._latencies = (ctypes.c_int64 * pump.BUCKETS)()
-        self._windows = [
-            wire.windows(number, work.in_flight, work.size, work.raw)
-            for number in range(work.connections)
-        ]
+        self._lateness = (ctypes.c_int64 * pump.BUCKETS)()
+        self._windows = windows_of(work)
         request, reply = self._windows[0][0]
         self._scratch = ctypes.create_string_buffer(len(reply) + 1)
         self._state = pump.State(
             connections=self._connections,
             scratch=ctypes.addressof(self._scratch),
             latencies=self._latencies,
+            lateness=self._lateness,
+            count=work.connections,
+            pause=int(1e9 * work.in_flight / work.rate) if work.kind == "paced" else 0,
+            mode=pump.MODES[work.kind],
             request_size=len(request),
             reply_size=len(reply),
             epoll=self._epoll.fileno(),
@@ -146,7 +135,7 @@ class Load:
         try:
             for connection, windows in zip(self._connections, self._windows, strict=True):
                 self._open(port, connection, windows)
-            self._check(self._pump.attach(self._state, work.connections))
+            self._check(self._pump.attach(self._state))
         except BaseException:
             self.abort()
             raise
@@ -161,10 +150,12 @@ class Load:
 
     def start(self) -> None:
         """Forget what was measured so far, allow all messages, and let the resting ones begin."""
-        self._state.windows_left = max(1, self.work.max_messages // self.work.in_flight)
+        answers = self.work.connections if self.work.kind == "fan" else self.work.in_flight
+        self._state.windows_left = max(1, self.work.max_messages // answers)
         self._state.windows_done = 0
-        ctypes.memset(self._latencies, 0, ctypes.sizeof(self._latencies))
-        self._check(self._pump.start(self._state, len(self._sockets)))
+        for counts in (self._latencies, self._lateness):
+            ctypes.memset(counts, 0, ctypes.sizeof(counts))
+        self._check(self._pump.start(self._state))
 
     def serve(self, seconds: float) -> None:
         """Exchange windows for so long, or until every connection rests."""
@@ -175,9 +166,11 @@ class Load:
         """How many connections wait for an answer."""
         return int(self._state.waiting)
 
-    def measured(self) -> tuple[int, list[int]]:
-        """Tell how many messages were answered since `start`, and the counts of latencies."""
-        return self._state.windows_done * self.work.in_flight, list(self._latencies)
+    def measured(self) -> Measured:
+        """Tell what was answered since `start`."""
+        lateness = list(self._lateness) if self.work.kind == "paced" else None
+        messages = self._state.windows_done * self.work.in_flight
+        return Measured(messages, list(self._latencies), lateness)
 
     def finish(self) -> None:
         """Send no more, wait for the answers under way, close all connections in order."""
@@ -220,6 +213,14 @@ class Load:
         return repr(reply[connection.got :][:80])
 
 
+def windows_of(work: Workload) -> list[list[wire.Window]]:
+    """Make the windows of all connections; with `fan` all expect what the last one sends."""
+    shared = work.kind == "fan"
+    numbers = range(1 if shared else work.connections)
+    made = [wire.windows(n, work.in_flight, work.size, work.raw, work.accents) for n in numbers]
+    return made * work.connections if shared else made
+
+
 def say_goodbye(sock: socket.socket, work: Workload) -> None:
     """End a connection in order, and check that the server had nothing more to say."""
     sock.settimeout(work.patience)
@@ -238,7 +239,7 @@ def run(port: int, work: Workload, server: machine.Where | None = None) -> Resul
     `server` tells which process and core to watch. Raises `LoadError` if any answer is wrong,
     missing or one too many, or if the server ends a connection.
     """
-    load = Load(port, work)
+    load = round_of(port, work)
     try:
         if work.warmup > 0:
             load.start()
@@ -247,16 +248,21 @@ def run(port: int, work: Workload, server: machine.Where | None = None) -> Resul
         load.start()
         load.serve(work.seconds)
         spent = machine.Sample.now(server) - before
-        messages, latencies = load.measured()
+        measured = load.measured()
         load.finish()
     finally:
         load.abort()
-    return result_of(messages, latencies, spent)
+    return result_of(measured, spent)
 
 
-def result_of(messages: int, latencies: list[int], spent: machine.Spent) -> Result:
+def round_of(port: int, work: Workload) -> Round:
+    """Make what loads a server in this way."""
+    return Sessions(port, work) if work.kind == "session" else Load(port, work)
+
+
+def result_of(measured: Measured, spent: machine.Spent) -> Result:
     """Put the figures of a round together."""
-    cpu = spent.server_cpu
+    cpu, messages = spent.server_cpu, measured.messages
     return Result(
         messages=messages,
         seconds=spent.seconds,
@@ -266,8 +272,14 @@ def result_of(messages: int, latencies: list[int], spent: machine.Spent) -> Resu
         server_us_per_message=None if cpu is None or not messages else cpu / messages * 1e6,
         load_others=spent.own_core_others,
         server_others=spent.server_core_others,
-        latency_us={name: pump.percentile(latencies, share) for name, share in SHARES.items()},
+        latency_us=percentiles(measured.latencies),
+        late_us=None if measured.lateness is None else percentiles(measured.lateness),
     )
+
+
+def percentiles(counts: Sequence[int]) -> dict[str, float]:
+    """Read the microseconds at every share out of a histogram."""
+    return {name: pump.percentile(counts, share) for name, share in SHARES.items()}
 
 
 def arguments() -> argparse.Namespace:
@@ -275,6 +287,7 @@ def arguments() -> argparse.Namespace:
     defaults = Workload()
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
     parser.add_argument("port", type=int, help="loopback port of a running server")
+    parser.add_argument("--kind", choices=KINDS, default=defaults.kind, help="of work")
     parser.add_argument("--connections", type=int, default=defaults.connections)
     parser.add_argument("--in-flight", type=int, default=defaults.in_flight)
     parser.add_argument("--size", type=int, default=defaults.size, help="bytes of a payload")
@@ -282,7 +295,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--warmup", type=float, default=defaults.warmup, help="seconds before")
     parser.add_argument("--max-messages", type=int, default=defaults.max_messages)
     parser.add_argument("--raw", action="store_true", help="no handshake; expect the sent bytes")
-    parser.add_argument("--server-pid", type=int, help="process whose CPU time is reported")
+    parser.add_argument("--rate", type=float, default=defaults.rate, help="messages/s of paced")
+    parser.add_argument("--accents", action="store_true", help="send text that is not ASCII")
+    parser.add_argument(
+        "--server-pid", type=int, nargs="+", help="processes whose CPU time is reported"
+    )
     parser.add_argument("--server-core", type=int, help="core that this process is pinned to")
     return parser.parse_args()
 
@@ -298,8 +315,11 @@ def main() -> int:
         warmup=args.warmup,
         max_messages=args.max_messages,
         raw=args.raw,
+        kind=args.kind,
+        rate=args.rate,
+        accents=args.accents,
     )
-    server = machine.Where(args.server_pid, args.server_core) if args.server_pid else None
+    server = machine.Where(tuple(args.server_pid), args.server_core) if args.server_pid else None
     try:
         print(json.dumps(asdict(run(args.port, work, server))))
     except (LoadError, OSError) as error:

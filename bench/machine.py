@@ -4,7 +4,7 @@ import contextlib
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,9 +16,9 @@ GUEST_COLUMNS = 9  # guest times are counted in user time already
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """A process, and the core that it is pinned to where it is."""
+    """A server's processes, and the core that they are pinned to where they are."""
 
-    pid: int
+    pids: tuple[int, ...]
     core: int | None
 
 
@@ -50,7 +50,7 @@ class Sample:
             time.perf_counter(),
             time.process_time(),
             core_busy(pinned_core()),
-            None if server is None else process_cpu(server.pid),
+            None if server is None else sum(map(process_cpu, server.pids)),
             None if server is None else core_busy(server.core),
         )
 
@@ -86,6 +86,25 @@ def process_cpu(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | 2)
 
 
+def family(pid: int) -> tuple[int, ...]:
+    """Find a process and all that descend from it, as they are now."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended just now
+            parent = int(stat.read_bytes().rpartition(b")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    found = [pid]
+    for member in found:
+        found += children.get(member, [])
+    return tuple(found)
+
+
+def resident(pids: Iterable[int]) -> int:
+    """Tell the bytes of memory (RSS) that processes have."""
+    pages = (int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]) for pid in pids)
+    return sum(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
 def core_busy(core: int | None) -> float | None:
     """Tell the seconds that a core was not idle since boot, in ticks of 10 ms."""
     if core is None:
@@ -117,14 +136,18 @@ def pinned(core: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def facts() -> dict[str, object]:
-    """Collect what a reader needs to know about the machine."""
+def facts(packages: Iterable[str] = ("wsrelay", "picows", "uvloop")) -> dict[str, object]:
+    """Collect what a reader needs to know about the machine, and the versions of packages."""
     return {
         "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "packages": {name: installed(name) for name in ("wsrelay", "picows", "uvloop")},
+        "libc": " ".join(platform.libc_ver()),
+        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
+        "governor": governor(),
+        "hypervisor": has_cpu_flag("hypervisor"),
+        "packages": {name: installed(name) for name in packages},
         "load_average": os.getloadavg(),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
@@ -132,11 +155,29 @@ def facts() -> dict[str, object]:
 
 def cpu_model() -> str:
     """Read the processor's name."""
+    return cpu_info("model name") or platform.machine()
+
+
+def has_cpu_flag(flag: str) -> bool:
+    """Tell whether the processor says this of itself; `hypervisor`: it is a virtual machine's."""
+    return flag in (cpu_info("flags") or "").split()
+
+
+def cpu_info(wanted: str) -> str | None:
+    """Read a line of the first processor's description."""
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         key, _, value = line.partition(":")
-        if key.strip() == "model name":
+        if key.strip() == wanted:
             return value.strip()
-    return platform.machine()
+    return None
+
+
+def governor() -> str | None:
+    """Read how the first core's frequency is chosen, None where the kernel does not tell."""
+    with contextlib.suppress(OSError):
+        path = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+        return path.read_text("ascii").strip()
+    return None
 
 
 def installed(package: str) -> str | None:

@@ -1,18 +1,26 @@
 /* The load generator's loop: see pump.py, which compiles and calls it, for what it is and why it is C.
  *
+ * Three ways to load a server, the same check of every byte. ECHO: a connection sends its next window
+ * when the last one is answered. PACED: the same at a fixed rate, whatever the server does; a window
+ * that waits for an answer counts from when it was due. FAN: one connection publishes, all wait for
+ * the message, and when the last one has it, the next is published.
+ *
  * Everything here belongs to Python: sockets, epoll, windows, memory. A call returns when the time is
  * over, when every connection rests, or at the first fault, which then names its connection.
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <poll.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 
 enum { TURNS = 4, EVENTS = 256, BUCKETS = 64 * 59 };
 enum { OK = 0, WRONG = 1, CLOSED = 2, FAILED = 3 };
+enum { ECHO = 0, PACED = 1, FAN = 2 };
 
 struct window {
     const char *request;
@@ -21,7 +29,8 @@ struct window {
 
 struct connection {
     struct window windows[TURNS];
-    int64_t sent_at; /* nanoseconds, when the window in flight was sent */
+    int64_t sent_at; /* nanoseconds, when the window in flight was sent; PACED: was due */
+    int64_t due; /* PACED: when the next window is */
     uint32_t sent;   /* bytes of its request that the kernel took */
     uint32_t got;    /* bytes of its reply that came and were right */
     int32_t fd;
@@ -32,9 +41,14 @@ struct connection {
 struct load {
     struct connection *connections;
     char *scratch; /* what was read last: reply_size + 1 bytes, so that a byte too many shows */
-    int64_t *latencies; /* BUCKETS counts, log-linear: see bucket_of */
+    int64_t *latencies; /* BUCKETS counts, log-linear: see bucket_of. FAN: until all have it */
+    int64_t *lateness; /* the same. PACED: by how much this loop itself was late to send */
+    int64_t count; /* of connections */
+    int64_t pause; /* PACED: nanoseconds from one window to the next, of the next connection */
+    int64_t slot; /* PACED: index of the connection whose turn is next, */
+    int64_t slot_due; /* and when */
     int64_t windows_left; /* that may still be sent */
-    int64_t windows_done;
+    int64_t windows_done; /* answers that were whole and right; FAN: by each connection */
     int64_t waiting; /* connections with a window in flight */
     int64_t faulty; /* index of the connection of the first fault */
     int64_t scratch_size; /* bytes of scratch that were read last */
@@ -42,6 +56,7 @@ struct load {
     uint32_t reply_size;
     int32_t epoll;
     int32_t error; /* errno of FAILED */
+    int32_t mode;
 };
 
 static int64_t now(void)
@@ -85,19 +100,77 @@ static int send_rest(struct load *load, struct connection *c, int watched)
     return watched ? watch(load, c, EPOLL_CTL_MOD, EPOLLIN) : OK;
 }
 
-/* Send the next window, or rest if no more may be sent. */
-static int next_window(struct load *load, struct connection *c, int64_t time)
+/* Expect the reply to the next window, none of which is sent yet. */
+static void expect_next(struct load *load, struct connection *c, int64_t time)
 {
-    load->waiting -= c->busy;
-    c->busy = load->windows_left > 0;
-    c->got = c->sent = 0;
-    if (!c->busy)
-        return OK;
     load->waiting++;
-    load->windows_left--;
+    c->busy = 1;
+    c->got = c->sent = 0;
     c->turn = (c->turn + 1) % TURNS;
     c->sent_at = time;
+}
+
+/* Send the next window of a connection that rests, unless no more may be sent. */
+static int next_window(struct load *load, struct connection *c, int64_t time)
+{
+    if (load->windows_left <= 0)
+        return OK;
+    load->windows_left--;
+    c->due += load->pause * load->count;
+    expect_next(load, c, time);
     return send_rest(load, c, 0);
+}
+
+/* Send every window that is due. A connection that still waits sends its own after its answer. */
+static int send_due(struct load *load)
+{
+    int64_t time = now();
+    for (; load->slot_due <= time; load->slot_due += load->pause) {
+        struct connection *c = &load->connections[load->slot];
+        load->slot = (load->slot + 1) % load->count;
+        if (c->busy || c->due > load->slot_due || load->windows_left <= 0)
+            continue;
+        load->lateness[bucket_of(time - c->due)]++;
+        int fault = next_window(load, c, c->due);
+        if (fault) {
+            load->faulty = c - load->connections;
+            return fault;
+        }
+    }
+    return OK;
+}
+
+/* Let the last connection send the next message, which all of them are to get. */
+static int publish(struct load *load, int64_t time)
+{
+    struct connection *last = &load->connections[load->count - 1];
+    if (load->windows_left <= 0)
+        return OK;
+    load->windows_left--;
+    for (struct connection *c = load->connections; c <= last; c++) {
+        expect_next(load, c, time);
+        c->sent = load->request_size; /* by the last one */
+    }
+    last->sent = 0;
+    load->faulty = load->count - 1;
+    return send_rest(load, last, 0);
+}
+
+/* Count a whole, right answer, and go on. */
+static int answered(struct load *load, struct connection *c)
+{
+    int64_t time = now();
+    load->windows_done++;
+    load->waiting--;
+    c->busy = 0;
+    c->got = c->sent = 0;
+    if (load->mode != FAN || !load->waiting)
+        load->latencies[bucket_of(time - c->sent_at)]++;
+    if (load->mode == FAN)
+        return load->waiting ? OK : publish(load, time);
+    if (load->mode == PACED)
+        return c->due <= time ? next_window(load, c, c->due) : OK;
+    return next_window(load, c, time);
 }
 
 /* Read once and compare. An answer before its request has gone out whole is wrong, too. */
@@ -116,63 +189,86 @@ static int read_reply(struct load *load, struct connection *c)
     c->got += (uint32_t)n;
     if (c->got < load->reply_size)
         return OK;
-    if (c->sent < load->request_size)
-        return WRONG;
-    int64_t time = now();
-    load->windows_done++;
-    load->latencies[bucket_of(time - c->sent_at)]++;
-    return next_window(load, c, time);
+    return c->sent < load->request_size ? WRONG : answered(load, c);
 }
 
 static int on_event(struct load *load, struct connection *c, uint32_t events)
 {
     int fault = OK;
+    load->faulty = c - load->connections;
     if (events & EPOLLOUT)
         fault = send_rest(load, c, 1);
     if (!fault && events & ~(uint32_t)EPOLLOUT)
         fault = read_reply(load, c);
-    if (fault)
-        load->faulty = c - load->connections;
     return fault;
 }
 
 /* Watch every connection. */
-int attach(struct load *load, int64_t connections)
+int attach(struct load *load)
 {
-    int fault = OK;
-    for (load->faulty = 0; !fault && load->faulty < connections; load->faulty++)
-        fault = watch(load, &load->connections[load->faulty], EPOLL_CTL_ADD, EPOLLIN);
-    return fault;
-}
-
-/* Let every connection that rests send a window. */
-int start(struct load *load, int64_t connections)
-{
-    for (int64_t i = 0; i < connections; i++) {
-        struct connection *c = &load->connections[i];
-        int fault = c->busy ? OK : next_window(load, c, now());
-        if (fault) {
-            load->faulty = i;
+    for (load->faulty = 0; load->faulty < load->count; load->faulty++) {
+        int fault = watch(load, &load->connections[load->faulty], EPOLL_CTL_ADD, EPOLLIN);
+        if (fault)
             return fault;
-        }
     }
     return OK;
 }
 
-/* Exchange windows for so many nanoseconds, or until every connection rests. */
+/* Let every connection that rests send a window; PACED: from now on in turn, a pause apart. */
+int start(struct load *load)
+{
+    if (load->mode == FAN)
+        return load->waiting ? OK : publish(load, now());
+    if (load->mode == PACED) {
+        if (prctl(PR_SET_TIMERSLACK, 1UL)) /* else the kernel wakes this loop 50 us late */
+            return fault_of_errno(load);
+        load->slot = 0;
+        load->slot_due = now();
+        for (int64_t i = 0; i < load->count; i++)
+            load->connections[i].due = load->slot_due + i * load->pause;
+        return send_due(load);
+    }
+    for (load->faulty = 0; load->faulty < load->count; load->faulty++) {
+        struct connection *c = &load->connections[load->faulty];
+        int fault = c->busy ? OK : next_window(load, c, now());
+        if (fault)
+            return fault;
+    }
+    return OK;
+}
+
+/* Wait for events, at most so many nanoseconds: epoll_wait itself counts in milliseconds. */
+static int wait_for(struct load *load, struct epoll_event *events, int64_t left)
+{
+    if (load->mode == PACED) {
+        struct pollfd ready = {.fd = load->epoll, .events = POLLIN};
+        struct timespec limit = {.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
+        int n = ppoll(&ready, 1, &limit, 0);
+        return n > 0 ? epoll_wait(load->epoll, events, EVENTS, 0) : n;
+    }
+    return epoll_wait(load->epoll, events, EVENTS, (int)(left / 1000000) + 1);
+}
+
+/* Exchange windows for so many nanoseconds, or until every connection rests for good. */
 int serve(struct load *load, int64_t nanoseconds)
 {
     struct epoll_event events[EVENTS];
-    int64_t deadline = now() + nanoseconds, left;
-    while (load->waiting && (left = deadline - now()) > 0) {
-        int n = epoll_wait(load->epoll, events, EVENTS, (int)(left / 1000000) + 1);
+    int64_t deadline = now() + nanoseconds, left, pause;
+    int fault;
+    while ((left = deadline - now()) > 0) {
+        int paced = load->mode == PACED && load->windows_left > 0;
+        if (!paced && !load->waiting)
+            return OK;
+        if (paced && (fault = send_due(load)))
+            return fault;
+        if (paced && (pause = load->slot_due - now()) < left)
+            left = pause > 0 ? pause : 0;
+        int n = wait_for(load, events, left);
         if (n < 0 && errno != EINTR)
             return fault_of_errno(load);
-        for (int i = 0; i < n; i++) {
-            int fault = on_event(load, &load->connections[events[i].data.u64], events[i].events);
-            if (fault)
+        for (int i = 0; i < n; i++)
+            if ((fault = on_event(load, &load->connections[events[i].data.u64], events[i].events)))
                 return fault;
-        }
     }
     return OK;
 }

@@ -69,18 +69,29 @@ def server_frame(first: int, payload: bytes) -> bytes:
     return header(first, len(payload), masked=False) + payload
 
 
-def payload_of(size: int, connection: int, turn: int, place: int) -> bytes:
-    """Make a text that tells its connection, window and place, so that no two can be confused."""
-    label = f"{place:x}.{turn:x}.{connection:x} ".encode()
-    return (label * (size // len(label) + 1))[:size]
+def payload_of(size: int, connection: int, turn: int, place: int, accents: bool = False) -> bytes:
+    """Make a text that tells its connection, window and place, so that no two can be confused.
+
+    With `accents` a share of its characters is not ASCII; `size` is that of its UTF-8.
+    """
+    label = f"{place:x}.{turn:x}.{connection:x} "
+    if accents:
+        label += "é한 "
+    text = (label.encode() * (size // len(label) + 1))[:size]
+    whole = text.decode(errors="ignore").encode()
+    return whole + b"." * (size - len(whole))
 
 
-def windows(connection: int, in_flight: int, size: int, raw: bool) -> list[Window]:
+def windows(
+    connection: int, in_flight: int, size: int, raw: bool, accents: bool = False
+) -> list[Window]:
     """Make the windows of a connection; a raw server is expected to return the very bytes."""
     seeded = random.Random(connection)
     made = []
     for turn in range(TURNS):
-        payloads = [payload_of(size, connection, turn, place) for place in range(in_flight)]
+        payloads = [
+            payload_of(size, connection, turn, place, accents) for place in range(in_flight)
+        ]
         request = b"".join(client_frame(TEXT, p, seeded.randbytes(4)) for p in payloads)
         reply = request if raw else b"".join(server_frame(TEXT, p) for p in payloads)
         made.append(Window(request, reply))

@@ -1,8 +1,14 @@
-"""A bare uvloop `Protocol` that writes back what it reads: no WebSocket, the loop's floor."""
+"""A bare uvloop `Protocol` that writes back what it reads: no WebSocket, the loop's floor.
+
+    uvloop_raw.py [echo|fan]
+
+With `fan` it writes what it reads to every connection.
+"""
 
 import asyncio
+import sys
 from importlib.metadata import version
-from typing import cast
+from typing import ClassVar, cast
 
 import uvloop
 
@@ -19,13 +25,34 @@ class RawEcho(asyncio.Protocol):
         self.write(data)
 
 
-async def main() -> None:
+class RawFan(asyncio.Protocol):
+    """Writes every read to all connections."""
+
+    transports: ClassVar[set[asyncio.Transport]] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember where to write."""
+        self.transport = cast(asyncio.Transport, transport)
+        self.transports.add(self.transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Write one read."""
+        for transport in self.transports:
+            transport.write(data)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Forget a connection."""
+        self.transports.discard(self.transport)
+
+
+async def main(handler: str) -> None:
     """Serve until ended."""
-    server = await asyncio.get_running_loop().create_server(RawEcho, "127.0.0.1", 0)
+    protocol = {"echo": RawEcho, "fan": RawFan}[handler]
+    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     print(port, "raw protocol on uvloop", version("uvloop"), flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(main())
+    uvloop.run(main(*sys.argv[1:] or ["echo"]))

@@ -17,12 +17,14 @@ ws = app.router(
 
 @app.process("echo")
 async def echo() -> None:
-    """Send every message back to the client that it came from."""
+    """Send every message back to the client that it came from, until it leaves."""
     send = process.send
     async for msg in process.inbox():
         if msg.topic == "ws.message":
             payload = msg.payload
             send(msg.sender, "ws.send", {"type": payload["type"], "data": payload["data"]})
+        elif msg.topic == "ws.leave":
+            return
 
 
 @ws.get("/")

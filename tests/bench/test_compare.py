@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import compare, p1
-from bench.compare import BenchError, Kind, Plan, Ratio, Report, Side, running
-from bench.load import Result, Workload
+from bench import bars, compare
+from bench.compare import BenchError, Plan, Ratio, Report, Side, running
+from bench.kinds import Kind
+from bench.load import Result
+from bench.work import Workload
 
 
 def result(rate: float, load: float = 0.8, server: float = 0.99, others: float = 0.0) -> Result:
@@ -23,12 +25,12 @@ def side(label: str, *rates: float, load: float = 0.8, server: float = 0.99) -> 
     return Side(label, label, [result(rate, load, server) for rate in rates])
 
 
-BAR = p1.Bar("P0", 1, "rival", must=1.05, aim=1.15)
+BAR = bars.Bar("P0", "echo", "rival", must=1.05, aim=1.15)
 
 
 def verdict(subject: Side, rival: Side) -> str:
     """Judge two sides by a bar."""
-    return p1.verdict(BAR, Ratio.of(subject, rival), subject, rival)
+    return bars.verdict(BAR, Ratio.of(subject, rival), subject, rival)
 
 
 def test_ratios_are_of_medians_and_of_each_pair() -> None:
