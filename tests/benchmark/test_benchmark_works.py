@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench_servers import load, plan_for, raw_server, server, switching
+from load_servers import load, plan_for, raw_server, server, switching
 from certificates import self_signed
 from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.exceptions import ConnectionClosed
