@@ -37,13 +37,13 @@ class Side:
     name: str
     module: str
     package: str | None = None
-    elsewhere: bool = False  # it uses threads, so it is not pinned to one core
+    threaded: bool = False  # a thread for each actor: not pinned to one core
 
 
 WSRELAY = Side("wsrelay", "wsrelay_processes")
 ASYNCIO = Side("asyncio", "asyncio_queues")
 LIBRARIES = (
-    Side("pykka", "pykka_actors", "pykka", elsewhere=True),
+    Side("pykka", "pykka_actors", "pykka", threaded=True),
     Side("thespian", "thespian_actors", "thespian"),
     Side("xoscar", "xoscar_actors", "xoscar"),
 )
@@ -272,7 +272,7 @@ def one_round(work: str, runs: Runs, numbers: Sequence[int], core: int) -> Cost:
     command = [sys.executable, "-m", "bench.sides.run", runs.side.module, work]
     command += map(str, numbers)
     with ExitStack() as stack:
-        if not runs.side.elsewhere:
+        if not runs.side.threaded:
             stack.enter_context(machine.pinned(core))
         try:
             done = subprocess.run(

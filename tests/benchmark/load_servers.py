@@ -63,7 +63,7 @@ def switching(head: bytes, *more: bytes, accept: bytes | None = None) -> bytes:
 
 def plan_for(port: int, scheme: str = "ws", headers: tuple[str, ...] = (), **more: Any) -> Plan:
     """A short plan."""
-    few = {"connections": 3, "seconds": 0.05, "timeout": WAIT, "patience": WAIT, **more}
+    few = {"connections": 3, "seconds": 0.02, "timeout": WAIT, "patience": WAIT, **more}
     return Plan(parse_target(f"{scheme}://127.0.0.1:{port}/path?q", headers), **few)
 
 
