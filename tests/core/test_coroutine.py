@@ -573,6 +573,7 @@ def test_20000_lives_leave_nothing(run, how: str) -> None:
     async def main() -> None:
         async with Core() as core:
             core._report = None  # type: ignore[assignment]
+            core.scheduler.stop()
             core.scheduler.__init__(asyncio.get_running_loop(), lambda *_: None, core)
             core.scheduler.start()
             for _ in range(200):

@@ -185,6 +185,7 @@ async def test_wheel_uses_one_timer_handle_for_all():
 async def test_wheel_fires_by_the_loop_alone():
     stage = Stage()
     clock = asyncio.get_running_loop().time
+    stage.scheduler.stop()
     stage.scheduler = Scheduler(asyncio.get_running_loop(), print, None, clock)
     stage.scheduler.start()
     target = stage.spawn(stage._record)

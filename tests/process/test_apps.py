@@ -277,9 +277,10 @@ def test_an_interrupted_stop_leaves_no_app(run) -> None:
 # -- SystemExit and KeyboardInterrupt --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
 @pytest.mark.parametrize("how", ["body", "serve"])
-def test_the_app_stops_in_order(how: str, error: BaseException) -> None:
+def test_the_app_stops_in_order(how: str, kind: type[BaseException]) -> None:
+    error = kind(3)
     tidied: list[str] = []
 
     async def tidy() -> None:
@@ -316,10 +317,10 @@ def test_the_app_stops_in_order(how: str, error: BaseException) -> None:
         process.spawn(watched)
         await serving
 
-    with pytest.raises(type(error)) as caught:
+    with pytest.raises(kind) as caught:
         asyncio.run({"body": body, "serve": serve}[how]())
     assert caught.value is error
-    name = type(error).__name__
+    name = kind.__name__
     assert sorted(tidied) == sorted([name, "process", *(["body"] if how == "body" else [])])
 
 
