@@ -191,6 +191,24 @@ def test_real_ip_and_its_options(write):
     ]
 
 
+def test_two_services_of_one_address(write):
+    write(
+        "name: a, kind: http.service",
+        "name: b, kind: http.service, addr: 127.0.0.1:8080",
+        "name: c, kind: http.service, addr: 127.0.0.1:0",
+        "name: d, kind: http.service, addr: 127.0.0.1:0",
+        "name: e, kind: http.service",
+        "name: f, kind: http.service, addr: unix:/run/app",
+        "name: g, kind: http.service, addr: unix:/run/app",
+    )
+    told = 'addr: http.service "{}" listens on {}; write another address'
+    assert problems() == [
+        f'{at(5, "127.0")}: http.service "b": {told.format("a", "127.0.0.1:8080")}',
+        f'app.yaml:8:5: http.service "e": {told.format("a", "127.0.0.1:8080")}',
+        f'{at(10, "unix")}: http.service "g": {told.format("f", "unix:/run/app")}',
+    ]
+
+
 def test_routers_go_to_their_service(write):
     write(
         "name: a, kind: http.service, addr: 127.0.0.1:1",

@@ -522,7 +522,8 @@ def test_a_wrong_call(args, message):
 def test_an_address_for_one_of_several_services(tmp_path):
     (tmp_path / "app.yaml").write_text(
         'version: "1.0"\nnamespace: app\nentries:\n'
-        "  - {name: a, kind: http.service}\n  - {name: b, kind: http.service}\n"
+        '  - {name: a, kind: http.service, addr: ":1"}\n'
+        '  - {name: b, kind: http.service, addr: ":2"}\n'
     )
     done = finish("run", "app.yaml", "--port", "0", cwd=tmp_path)
     assert done.returncode == 2

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsrelay._text import quoted
 from wsrelay.config import (
+    Address,
     Config,
     ConfigError,
     Entry,
@@ -74,6 +75,7 @@ class _Building:
         self._folder = AppFolder.of(config.folder) if config.folder is not None else None
         self._routers: dict[str, Router] = {}
         self._served: dict[object, HTTPEndpoint | HTTPRouter | HTTPStatic] = {}
+        self._listening: dict[Address, HTTPService] = {}
         self._failed: set[str] = set()  # modules that raised on import
         if self._folder is not None:
             app.registry.importer = self._folder.load
@@ -115,6 +117,10 @@ class _Building:
     # -- HTTP --------------------------------------------------------------------------------------
 
     def _service(self, entry: HTTPService) -> None:
+        other = self._listening.setdefault(entry.addr, entry)
+        if other is not entry and entry.addr.port != 0:
+            message = f"addr: {other.where} listens on {entry.addr}; write another address"
+            self._problem(entry, message, "addr", value=True)
         if entry.proxy_protocol and not entry.trusted_proxies:
             message = "proxy_protocol: name the proxies that speak it under trusted_proxies"
             self._problem(entry, message, "proxy_protocol")
