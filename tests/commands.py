@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -37,21 +37,26 @@ def finish(*args: str, cwd: Path | None = None, **env: str) -> subprocess.Comple
     )
 
 
-class Command:
-    """A command that runs.
+class Program:
+    """A program that runs.
 
     Attributes:
         lines: what it has written so far and `line` has looked at.
-        port: set by `listening`.
     """
 
-    port: int
-
-    def __init__(self, *args: str, cwd: Path | None = None, **env: str) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, *args],
+            argv,
             cwd=cwd,
-            env=environment(**env),
+            env=env,
+            pass_fds=pass_fds,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -77,11 +82,6 @@ class Command:
             if match := re.search(pattern, text):
                 return match
 
-    def listening(self) -> Self:
-        """Wait until it listens."""
-        self.port = int(self.line(r"listening on https?://\S+:(\d+)")[1])
-        return self
-
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
         self.process.send_signal(number)
@@ -104,6 +104,24 @@ class Command:
         self._reader.join()
         assert self.process.stdout is not None
         self.process.stdout.close()
+
+
+class Command(Program):
+    """A command of Python that runs.
+
+    Attributes:
+        port: set by `listening`.
+    """
+
+    port: int
+
+    def __init__(self, *args: str, cwd: Path | None = None, **env: str) -> None:
+        super().__init__([sys.executable, *args], cwd=cwd, env=environment(**env))
+
+    def listening(self) -> Self:
+        """Wait until it listens."""
+        self.port = int(self.line(r"listening on https?://\S+:(\d+)")[1])
+        return self
 
 
 @contextmanager

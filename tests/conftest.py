@@ -8,7 +8,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
 
-import hypothesis.internal.entropy  # noqa: F401 - looks for referrers, which a freeze would hide
+import hypothesis
+import hypothesis.internal.entropy  # looks for referrers, which a freeze would hide
 import pytest
 import uvloop
 from live_objects import COUNTED, nothing_stays_alive  # noqa: F401 - counts in debug builds
@@ -16,6 +17,12 @@ from live_objects import COUNTED, nothing_stays_alive  # noqa: F401 - counts in 
 LIMIT = 15.0  # seconds; a test that waits longer hangs
 
 collect_ignore = [] if COUNTED else ["core/test_live.py"]
+
+# What a busy machine does to the clock is no result: neither of an example nor of making them.
+hypothesis.settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("suite")
 
 
 def pytest_collection_finish() -> None:

@@ -32,7 +32,7 @@ THIN = {
         "config.values config.fields config.references config.entries config.yaml config.load "
         "config"
     ),
-    "process": "process_info starting process",
+    "process": "process_info process_options starting process",
     "http": (
         "http.logs http.limits http.authority http.addresses http.headers http.head http.body "
         "http.request http.response http.streaming http.chain http.routes http.static_types "
@@ -45,14 +45,15 @@ THIN = {
         "middleware middleware.options middleware.functions middleware.cors "
         "middleware.ratelimit middleware.compress middleware.real_ip middleware.token_auth "
         "middleware.require_actor relay_tally relay_command relay_connection spawned relay "
-        "middleware.app_metrics middleware.metrics middleware.table schema listing"
+        "middleware.app_metrics middleware.metrics middleware.table schema reference listing"
     ),
     "app": (
-        "backoff supervised supervisor tls unix_socket build lifecycle listener server app"
+        "backoff supervised supervisor tls unix_socket listener server declarations build "
+        "lifecycle app"
     ),
 }
 # What users see, and what stands on it as a user would.
-ABOVE = "demo demo.chat cli __main__"
+ABOVE = "demo demo.pages demo.chat cli __main__"
 
 ORDER = [
     *(f"wsrelay_core.{name}" for names in CORE.values() for name in names.split()),

@@ -15,6 +15,7 @@ import websockets
 from certificates import Pair, client_context, pair_in, self_signed, signed_by
 
 from wsrelay import TLS, App, ConfigError, Response, process, relay_to
+from wsrelay.http import StreamingResponse
 from wsrelay.http.limits import Timeouts
 
 MIB = 1024 * 1024
@@ -63,6 +64,11 @@ async def greet():
             process.send(message.sender, "ws.send", {"data": message.payload["metadata"]})
 
 
+async def stream_body():
+    for _ in range(40):  # KiB; less than what makes a transport pause
+        yield bytes(1024)
+
+
 def name_of(certificate):
     return certificate and dict(pair for (pair,) in certificate["subject"])["commonName"]
 
@@ -81,6 +87,10 @@ def make_app(tls, **settings):
     @router.get("/large")
     def large(request):
         return Response(bytes(8 * MIB), headers={"Connection": "close"})
+
+    @router.get("/stream")
+    async def stream(request):
+        return StreamingResponse(stream_body(), headers={"Connection": "close"})
 
     @router.get("/echo")
     def connect(request):
@@ -372,6 +382,34 @@ def test_a_slow_reader_of_a_large_response(run_both, tls, trust, reads):
             else:
                 clock.now += 10
                 server.state.sweep()
+            await until(lambda: not server.state.connections)
+            writer.transport.abort()
+
+    run_both(main())
+
+
+def test_a_slow_reader_of_a_stream(run_both, tls, trust):
+    """It is as large as all of its pieces, each of which the kernel may well have taken."""
+
+    async def main():
+        async with serving(tls) as (_, server):
+            clock = server.state.clock = Clock()
+            for listening in server.sockets:  # the kernel does not take all
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+            small = socket.socket()
+            small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+            small.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(small, ("127.0.0.1", server.port))
+            reader, writer = await asyncio.open_connection(
+                sock=small, ssl=trust, server_hostname="localhost", limit=1024
+            )
+            writer.write(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await until(lambda: server.state.requests and not server.state.tasks)
+            for _ in range(10):
+                clock.now += 7
+                server.state.sweep()
+                await asyncio.sleep(0)
+            assert (await reader.read()).endswith(b"0\r\n\r\n")
             await until(lambda: not server.state.connections)
             writer.transport.abort()
 

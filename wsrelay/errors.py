@@ -1,22 +1,22 @@
 """Every error that wsrelay raises.
 
-    WSRelayError
-    ├── InvalidPID          text that looks like a PID and is none        (also ValueError)
-    ├── NoProcess           dead or unknown process                       (also LookupError)
-    ├── ProcessFailed       `exec`: ended with a reason other than normal
-    ├── StartFailed         a service that did not start
-    ├── LinkFailed          `result.error` of a process that a link took down
-    ├── UnknownEntry        no such entry, host, module or attribute      (also LookupError)
-    ├── NameTaken           the name belongs to a living process          (also ValueError)
-    ├── HostFull            the host runs its `max_processes`             (also RuntimeError)
-    ├── NotAProcess         the call needs a living process around it     (also RuntimeError)
-    ├── NoApp               no App, or several, and nothing chooses one   (also RuntimeError)
-    ├── WrongThread         called from another thread than the loop's    (also RuntimeError)
-    ├── InboxClosed         closed and empty                              (also EOFError)
-    ├── ConfigError         all problems of a configuration, with places
-    └── HTTPError           an answer of a handler: status and detail
-        └── HandshakeError  an opening handshake that RFC 6455 refuses
-    ProcessExit             (BaseException) ends its process: `wsrelay.exit(reason)`
+WSRelayError
+├── InvalidPID          text that looks like a PID and is none        (also ValueError)
+├── NoProcess           dead or unknown process                       (also LookupError)
+├── ProcessFailed       `exec`: ended with a reason other than normal
+├── StartFailed         a service that did not start
+├── LinkFailed          `result.error` of a process that a link took down
+├── UnknownEntry        no such entry, host, module or attribute      (also LookupError)
+├── NameTaken           the name belongs to a living process          (also ValueError)
+├── HostFull            the host runs its `max_processes`             (also RuntimeError)
+├── NotAProcess         the call needs a living process around it     (also RuntimeError)
+├── NoApp               no App, or several, and nothing chooses one   (also RuntimeError)
+├── WrongThread         called from another thread than the loop's    (also RuntimeError)
+├── InboxClosed         closed and empty                              (also EOFError)
+├── ConfigError         all problems of a configuration, with places
+└── HTTPError           an answer of a handler: status and detail
+    └── HandshakeError  an opening handshake that RFC 6455 refuses
+ProcessExit             (BaseException) ends its process: `wsrelay.exit(reason)`
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wsrelay.config.durations import seconds
@@ -22,6 +23,7 @@ from wsrelay.errors import (
     WSRelayError,
 )
 from wsrelay.process_info import ProcessInfo, info_of
+from wsrelay.process_options import check_options
 from wsrelay.starting import start_var, starting
 from wsrelay_core import (
     PID,
@@ -195,9 +197,7 @@ def send_threadsafe(dest: Destination, topic: str, *payloads: Any) -> None:
         raise NoApp("the loop of this App is closed") from None
 
 
-def send_after(
-    delay: float | str, dest: Destination, topic: str, *payloads: Any
-) -> Timer:
+def send_after(delay: float | str, dest: Destination, topic: str, *payloads: Any) -> Timer:
     """Send after `delay`; `timer.cancel()` takes it back, and so does the end of the caller."""
     topic = check_topic(topic)
     process = current_process()
@@ -346,7 +346,7 @@ def _new_process(
     entry, function = scheduler.app.find_function(target)
     place = scheduler.app.find_host(host, spawner.host if spawner is not None else None)
     coroutine = function(*args, **kwargs)
-    if not isinstance(coroutine, Coroutine):
+    if type(coroutine) is not CoroutineType and not isinstance(coroutine, Coroutine):
         raise TypeError(
             f"{entry} is no async function: it returned {type(coroutine).__name__}, no coroutine"
         )
@@ -417,7 +417,8 @@ def _value_of(event: Event) -> Any:
 
 
 async def wait(
-    dest: Destination, timeout: float | str | None = None  # noqa: ASYNC109 - part of the contract
+    dest: Destination,
+    timeout: float | str | None = None,  # noqa: ASYNC109 - part of the contract
 ) -> Event:
     """The EXIT of a process, also from outside one; of a dead one at once, reason `noproc`."""
     async with asyncio.timeout(_limit(timeout)):
@@ -541,27 +542,6 @@ def unregister(name: str) -> None:
         process.unregister(text)
 
 
-def _checked_flag(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} is True or False")
-    return value
-
-
-def _checked_count(name: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} is a number of messages, 0 for no bound")
-    if not 0 <= value <= _MOST_MESSAGES:
-        raise ValueError(f"{name} is a number of messages, 0 for no bound")
-    return value
-
-
-_MOST_MESSAGES = 2**62
-_OPTIONS: dict[str, Callable[[str, object], Any]] = {
-    "mailbox_max": _checked_count,
-    "trap_links": _checked_flag,
-}
-
-
 def set_options(**options: Any) -> None:
     """Set options of the caller.
 
@@ -573,10 +553,7 @@ def set_options(**options: Any) -> None:
         TypeError, ValueError: an unknown option, or a bad value; the message names it.
     """
     me = _self()
-    for name, value in options.items():
-        if name not in _OPTIONS:
-            raise TypeError(f"unknown option {name!r}: options are {', '.join(_OPTIONS)}")
-        _OPTIONS[name](name, value)
+    check_options(options)
     if "trap_links" in options:
         me.trap_links = options["trap_links"]
     if "mailbox_max" in options:

@@ -5,6 +5,7 @@ import inspect
 import pkgutil
 import sys
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 from wsrelay._text import did_you_mean, quoted
@@ -176,6 +177,8 @@ class Registry:
 
 def source_of(function: Function) -> str:
     """`module:qualname` of a function, as an import path names it."""
+    if type(function) is FunctionType and not function.__dict__:  # plain: nothing to look behind
+        return f"{function.__module__}:{function.__qualname__}"
     inner = inspect.unwrap(function)
     inner = getattr(inner, "func", inner)  # functools.partial
     name = getattr(inner, "__qualname__", type(inner).__qualname__)

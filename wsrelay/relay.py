@@ -45,26 +45,136 @@ logger = logging.getLogger("wsrelay.relay")
 
 PREFIXES = ("wsrelay.",)
 OPTIONS = (
-    Option("wsrelay.allowed.origins", str, None),
-    Option("wsrelay.require.origin", flag, False),
-    Option("wsrelay.message.max", size, 1024 * 1024),
-    Option("wsrelay.message.timeout", duration, 60.0),
-    Option("wsrelay.queue.max", size, 1024 * 1024),
-    Option("wsrelay.queue.policy", choice("close", "drop_newest", "drop_oldest"), "close"),
-    Option("wsrelay.ping.interval", duration, 20.0),
-    Option("wsrelay.ping.timeout", duration, 20.0),
-    Option("wsrelay.idle.timeout", duration, 0.0),
-    Option("wsrelay.close.timeout", duration, 5.0),
-    Option("wsrelay.compression", choice("off", "permessage-deflate"), "off"),
-    Option("wsrelay.subprotocols", tokens, ()),
-    Option("wsrelay.connections.max", count, 0),
-    Option("wsrelay.connections.per_ip", count, 0),
-    Option("wsrelay.heartbeat.default", duration, 0.0),
-    Option("wsrelay.message.format", choice("envelope", "raw"), "envelope"),
-    Option("wsrelay.drain", duration, 5.0),
+    Option(
+        "wsrelay.allowed.origins",
+        str,
+        None,
+        "Pages that may connect: patterns separated by commas. One with `://` is compared with "
+        "`scheme://host:port`, another one with `host:port`, both without default ports; `*` "
+        "stands for one or more characters other than `/` and `:`, a lone `*` for every page. The "
+        "server's own origin needs no entry; absent, no other may connect.",
+    ),
+    Option(
+        "wsrelay.require.origin",
+        flag,
+        False,
+        "Whether a handshake without `Origin`, which no browser sends, is refused.",
+    ),
+    Option(
+        "wsrelay.message.max",
+        size,
+        1024 * 1024,
+        "Most bytes of a client's message, after decompression and with all its fragments. Over "
+        "it: close code 1009.",
+    ),
+    Option(
+        "wsrelay.message.timeout",
+        duration,
+        60.0,
+        "Time for a client's message from its first byte to its last; `0` is off. Over it: close "
+        "code 1008.",
+    ),
+    Option(
+        "wsrelay.queue.max",
+        size,
+        1024 * 1024,
+        "Most bytes that may wait for one client. Before a message would pass it, what waits is "
+        "written to the socket; a message that finds the queue empty is taken, whatever its size.",
+    ),
+    Option(
+        "wsrelay.queue.policy",
+        choice("close", "drop_newest", "drop_oldest"),
+        "close",
+        "What happens to a message that would pass `wsrelay.queue.max`: `close` ends the "
+        "connection with 1013, `drop_newest` drops this message, `drop_oldest` those that wait.",
+    ),
+    Option(
+        "wsrelay.ping.interval",
+        duration,
+        20.0,
+        "Time from the connect, or from the last pong, to the next ping; `0` is off.",
+    ),
+    Option(
+        "wsrelay.ping.timeout",
+        duration,
+        20.0,
+        "Time for the pong; bytes of an unfinished message extend it. Over it: close code 1011, "
+        "`ping timeout`. `0` is off: pings go on, and nobody waits for their pongs.",
+    ),
+    Option(
+        "wsrelay.idle.timeout",
+        duration,
+        0.0,
+        "A client that sends no message for so long is closed with 1001, `idle timeout`; pongs do "
+        "not count. `0` is off.",
+    ),
+    Option(
+        "wsrelay.close.timeout",
+        duration,
+        5.0,
+        "Time for the client's close frame once the server's is queued; then TCP is aborted.",
+    ),
+    Option(
+        "wsrelay.compression",
+        choice("off", "permessage-deflate"),
+        "off",
+        "`permessage-deflate` compresses messages with clients that offer it (RFC 7692).",
+    ),
+    Option(
+        "wsrelay.subprotocols",
+        tokens,
+        (),
+        "Subprotocols separated by commas. The first that the client offers is chosen, unless the "
+        "handler chose one that it offers.",
+    ),
+    Option(
+        "wsrelay.connections.max",
+        count,
+        0,
+        "Most connections of this router; `0` is no limit. Over it: 503.",
+    ),
+    Option(
+        "wsrelay.connections.per_ip",
+        count,
+        0,
+        "Most connections of one client address, an IPv6 address counting by its /64; `0` is no "
+        "limit. Over it: 429.",
+    ),
+    Option(
+        "wsrelay.heartbeat.default",
+        duration,
+        0.0,
+        "How often a target gets `ws.heartbeat` where its handler names no `heartbeat_interval`; "
+        "`0` is never.",
+    ),
+    Option(
+        "wsrelay.message.format",
+        choice("envelope", "raw"),
+        "envelope",
+        "Payload of a client's message: `envelope` is a dict with `client_pid`, `type`, `data` "
+        "and `metadata`, `raw` the `data` alone.",
+    ),
+    Option(
+        "wsrelay.drain",
+        duration,
+        5.0,
+        "Time over which a stopping server closes its connections in batches, so that not all "
+        "clients come back at once; at most 40% of `timeouts.shutdown`. Up to 100 connections are "
+        "one batch.",
+    ),
     # Other names of wsrelay.allowed.origins, in the order of their precedence.
-    Option("allow_origins", str, None),
-    Option("allowed_origins", str, None),
+    Option(
+        "allow_origins",
+        str,
+        None,
+        "Another name of `wsrelay.allowed.origins`, which goes before it.",
+    ),
+    Option(
+        "allowed_origins",
+        str,
+        None,
+        "Another name of `wsrelay.allowed.origins`; both other names go before it.",
+    ),
 )
 _ORIGIN_KEYS = ("wsrelay.allowed.origins", "allow_origins", "allowed_origins")
 
@@ -92,9 +202,7 @@ class Relay:
     def __init__(self, options: Mapping[str, str] | None = None) -> None:
         values = read_options(OPTIONS, options or {}, PREFIXES)
         self.origins = _origin_policy(values)
-        self.seats = Seats(
-            values["wsrelay.connections.max"], values["wsrelay.connections.per_ip"]
-        )
+        self.seats = Seats(values["wsrelay.connections.max"], values["wsrelay.connections.per_ip"])
         self.drain: float = values["wsrelay.drain"]
         self.dropped_log = Limited()
         self.answer_log = Limited()

@@ -92,9 +92,7 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
     def on_dropped(self, topic: str, error: Exception | None) -> None:
         """One line for what could not be sent, and not more than a few a second."""
         why = "not a topic for clients" if error is None else describe(error)
-        self.relay.dropped_log.warning(
-            logger, "%s: dropped %s: %s", self.pid, escape(topic), why
-        )
+        self.relay.dropped_log.warning(logger, "%s: dropped %s: %s", self.pid, escape(topic), why)
 
     def on_ended(self, record: dict[str, Any]) -> None:
         """The close record goes to one line."""

@@ -4,6 +4,8 @@ from typing_extensions import disjoint_base
 
 from wsrelay_core._pid import PID
 
+__pyx_capi__: dict[str, object]
+
 @final
 class Message:
     @property

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from wsrelay.errors import reason_phrase
-from wsrelay.http import HTTPError, Limits, Request, Response, Router, Upgrade
+from wsrelay.http import HTTPError, Limits, Request, Response, Router, StreamingResponse, Upgrade
 from wsrelay.http.access import log_request
 
 
@@ -175,6 +175,35 @@ def test_the_client_that_middleware_found(run, serve, lines):
 
     run(main())
     assert [one.client for one in lines()] == ["203.0.113.7"]
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+def test_a_client_that_goes_away_amid_a_stream(run, serve, lines, caplog, version, stubborn):
+    """One line, however its body ends and takes notice; and nothing else in the log."""
+
+    async def main():
+        never = asyncio.Event()
+
+        async def body():
+            yield b"x"
+            try:
+                await never.wait()
+            except asyncio.CancelledError:
+                if not stubborn:
+                    raise
+            yield b"y"
+
+        async with serve(answering(lambda: StreamingResponse(body()))) as server:
+            client = await server.connect()
+            await client.send(get("/ws").replace(b"1.1", version))
+            await client.reader.readuntil(b"x")
+            client.reset()
+            await server.until(lambda: not server.state.connections and not server.state.tasks)
+
+    run(main())
+    assert [one.status for one in lines()] == [200]
+    assert caplog.records == lines()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Times, pauses and ends, with a clock that the test moves."""
 
 import asyncio
+import socket
+import struct
 
 import pytest
 
@@ -426,3 +428,23 @@ def test_what_tls_took_may_still_be_on_its_way(size, patience):
         protocol.connection_lost(None)
 
     asyncio.run(main())
+
+
+def test_a_client_that_resets_as_soon_as_it_has_its_answer(run_both, serve, monkeypatch):
+    """HAProxy's checks of health do; the end of our half is then nothing that can be sent."""
+
+    async def main():
+        async with serve(small(), timeouts=TIMES) as server:
+            client = socket.create_connection(("127.0.0.1", server.port))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            write = HTTPProtocol._write
+
+            def write_and_reset(self, data):
+                write(self, data)
+                client.close()
+
+            monkeypatch.setattr(HTTPProtocol, "_write", write_and_reset)
+            client.sendall(b"POST /echo HTTP/1.0\r\nContent-Length: 1\r\n\r\nx")
+            await server.until(lambda: client.fileno() < 0 and not server.state.connections)
+
+    run_both(main())

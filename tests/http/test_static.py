@@ -662,7 +662,10 @@ any_path = st.one_of(
 )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(path=any_path, spa=st.booleans(), mount=st.sampled_from(["/", "/docs", "/up"]))
 def test_no_path_leads_outside(www, path, spa, mount):
     request = Request("GET", "/" + path)

@@ -177,7 +177,7 @@ class HTTPService(Entry):
         addr: Where it listens. The file of a UNIX socket gets its mode from the umask.
         timeouts: Time limits.
         limits: Size limits.
-        tls: Certificate and key. None: plain HTTP.
+        tls: Certificate and key. Absent: plain HTTP.
         trusted_proxies: Subnets of the proxies whose forwarding headers count; `unix`: every peer
             on a Unix socket.
         proxy_headers: Which headers they write: `x-forwarded` or `forwarded`.
@@ -208,8 +208,8 @@ class HTTPRouter(Entry):
     """Routes under a prefix, with their middleware.
 
     Attributes:
-        server: Id of the `http.service`. Absent: the only one; None if the file has none, and
-            then it is the server that the App makes by itself.
+        server: Id of the `http.service`. Absent: the only one; if the file has none, the server
+            on 127.0.0.1:8080 that the App makes by itself.
         prefix: Begins with `/`, or is empty.
         middleware: Names, the outermost first; run for every request under the prefix.
         options: Their options, as texts.
@@ -235,7 +235,7 @@ class HTTPEndpoint(Entry):
     """One route.
 
     Attributes:
-        router: Id of the `http.router`. Absent in the file: the only one.
+        router: Id of the `http.router`. Absent: the only one.
         method: HTTP method, in capitals.
         path: Template of the path after the prefix; its parameters are the router's to check.
         func: A `function.python` entry or an object to import.
@@ -262,7 +262,7 @@ class HTTPStatic(Entry):
         directory: The folder; a relative one starts from the configuration's folder.
         index: File that stands for a folder.
         spa: Whether `index` also answers a browser that navigates to what is no file.
-        cache: Seconds for which clients may keep a file without asking; 0: they ask each time.
+        cache: Time for which clients may keep a file without asking; 0: they ask each time.
     """
 
     kind: ClassVar[str] = "http.static"
@@ -322,8 +322,8 @@ class Restart:
     """How a failed process comes back.
 
     Attributes:
-        initial_delay: Seconds before the first attempt.
-        max_delay: The most seconds before an attempt.
+        initial_delay: Time before the first attempt.
+        max_delay: The longest time before an attempt.
         backoff_factor: What the delay is multiplied by after each attempt, at least 1.
         jitter: Part of the delay by which it varies at random, 0 to 1.
         max_attempts: Attempts in a row; 0: endless.
@@ -356,9 +356,10 @@ class Lifecycle:
 
     Attributes:
         auto_start: Whether it starts with the App.
-        start_timeout: Seconds in which it must have started.
-        stop_timeout: Seconds in which it must have stopped.
-        stable_threshold: Seconds of life after which the attempts are counted anew.
+        start_timeout: Time in which it must have started; 0: no limit.
+        stop_timeout: Time from its cancel until it is terminated; 0: no limit but that of the
+            whole stop.
+        stable_threshold: Time of life after which the attempts are counted anew.
         requires: Ids of the services that start before it and stop after it.
         restart: How it comes back after a failure.
     """
@@ -380,8 +381,8 @@ class ProcessService(Entry):
 
     Attributes:
         process: A `process.python` entry or an object to import.
-        host: Id of the `process.host`; None: the App chooses, as `process.spawn` does.
-        input: Value for the process, as plain Python.
+        host: Id of the `process.host`. Absent: the App chooses, as `process.spawn` does.
+        input: The only argument of the process, as plain Python. Absent: it has none.
         lifecycle: When it starts, stops and comes back.
     """
 

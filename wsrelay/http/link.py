@@ -103,9 +103,11 @@ class Link(asyncio.Protocol):
     def _release(self) -> None:
         """Let go of the request in hand, if any."""
 
-    def _write(self, data: bytes) -> None:
-        if len(data) > self._largest:
-            self._largest = len(data)
+    def _write(self, data: bytes, so_far: int = 0) -> None:
+        """Write a response, or a further part of one, of which there are `so_far` bytes then."""
+        size = so_far or len(data)
+        if size > self._largest:
+            self._largest = size
         self._transport.write(data)
 
     def _delivered(self, unsent: int) -> bool:
@@ -134,7 +136,10 @@ class Link(asyncio.Protocol):
             return
         self._end_phase()
         self._regulate()
-        self._transport.write_eof()
+        try:
+            self._transport.write_eof()
+        except OSError:  # the client has reset the connection, and the loop does not know yet
+            self._transport.abort()
 
     def _close(self) -> None:
         """Close once all is sent."""

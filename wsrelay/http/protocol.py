@@ -410,10 +410,10 @@ class HTTPProtocol(Link):
                 async for piece in pieces:
                     if self._exchange is not exchange:
                         break  # the client is gone, and the body took no notice of the cancel
-                    self._transport.write(piece)
                     size += len(piece)
+                    self._write(piece, size)
                     await self._until_writable()
-            complete = True
+            complete = self._exchange is exchange
         except ShortStream as error:
             method, path = escape(exchange.request.method), escape(exchange.request.raw_path)
             self._server.warnings.warning(logger, "%s %s: connection cut: %s", method, path, error)
@@ -422,12 +422,13 @@ class HTTPProtocol(Link):
         except BaseException as error:  # `wsrelay.exit()` is no Exception
             failure_response(exchange.request, error)  # logs it
         finally:
-            if not complete:  # then it must not look whole
-                if response.content_length is None and not chunked:
-                    reset_on_close(self._transport)
-                self._transport.abort()
+            if not complete:
+                if self._exchange is exchange:  # then it must not look whole
+                    if response.content_length is None and not chunked:
+                        reset_on_close(self._transport)
+                    self._transport.abort()
                 self._log(exchange, response.status_code, size)
-        if complete and self._exchange is exchange:
+        if complete:
             closes = exchange.closes or self._server.draining or exchange.body_failed
             self._answered(exchange, response.status_code, size, closes)
             if exchange.task is not None:

@@ -1,105 +1,103 @@
 "use strict";
 
 // The server sends {"topic": …, "data": …}: "room" (you are in), "people" (who is there, and what
-// changed), "said", "refused". The page sends {"say": text} and {"move": room}.
+// changed), "said", "typing", "event" (what a process saw or did), "refused". The page sends
+// {"say": text}, {"typing": true or false}, {"move": room} and {"kill": true}.
 
-const $ = (id) => document.getElementById(id);
-const FIRST_WAIT = 500; // milliseconds before the first try to connect again
-const LONGEST_WAIT = 15000;
-const STABLE = 5000; // a connection this old counts as good: the next wait is short again
-const LINES = 500; // kept in the log
+const TYPING_AGAIN = 2500; // milliseconds until it is told again that I type
+const TYPING_ENDS = 4000; // for others, if they don't hear of it again
 
-const me = { name: "", room: "", pid: "", connects: 0, rooms: 0 };
-let socket = null;
+const me = { name: "", room: "", pid: "", process: "", connects: 0, rooms: 0 };
+const typing = new Map(); // PID → {who, timer}
 let entering = false; // the next "people" tells of myself
-let tries = 0;
-let timer = 0;
+let toldTyping = 0; // when I last told that I type
 
 // -- the connection -----------------------------------------------------------------------------
 
-function connect() {
-  clearInterval(timer);
-  $("retry").hidden = true;
-  status("off", "Connecting …");
-  const address = new URL(`/ws/${encodeURIComponent(me.room)}`, location.href);
-  address.protocol = address.protocol.replace("http", "ws");
-  address.searchParams.set("name", me.name);
-  let opened = 0;
-  socket = new WebSocket(address);
-  socket.onopen = () => { opened = Date.now(); me.connects += 1; me.rooms = 0; };
-  socket.onmessage = (event) => {
-    const { topic, data } = JSON.parse(event.data);
+const connection = new Connection(address, {
+  open() {
+    me.connects += 1;
+    me.rooms = 0;
+    $("retry").hidden = true;
+    showEvent("open", "browser", "", "WebSocket connected");
+  },
+  message({ topic, data }) {
     on[topic]?.(data);
-  };
-  socket.onclose = ({ code, reason }) => {
-    if (opened && Date.now() - opened > STABLE) tries = 0;
-    closed(code, reason);
-  };
-}
+  },
+  close(code, reason, wait) {
+    const why = `${code}${reason ? `, ${reason}` : code === 1006 ? ", no connection" : ""}`;
+    showStatus("closed", `Closed: ${code}`);
+    showEvent("close", "browser", "", `${why}; again in ${(wait / 1000).toFixed(1)} s`, me.pid);
+    $("why").textContent = `The connection closed: ${why}.`;
+    $("retry").hidden = false;
+    enable(false);
+    for (const pid of [...typing.keys()]) stopped(pid);
+    me.pid = "";
+  },
+  wait(left) {
+    $("countdown").textContent = `Again in ${Math.max(1, Math.ceil(left / 1000))}\u00a0s.`;
+  },
+});
 
-function closed(code, reason) {
-  const why = `Closed: ${code}${reason ? `, ${reason}` : code === 1006 ? ", no connection" : ""}`;
-  status("closed", why);
-  enable(false);
-  const wait = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** tries) * (0.75 + Math.random() / 2);
-  const due = Date.now() + wait;
-  tries += 1;
-  $("retry").hidden = false;
-  const tick = () => {
-    const left = due - Date.now();
-    $("countdown").textContent = `Again in ${Math.max(1, Math.ceil(left / 1000))} s`;
-    if (left <= 0) connect();
-  };
-  timer = setInterval(tick, 200);
-  tick();
-  if ($("log").lastChild?.textContent !== why) notice(why);
+function address() {
+  const url = new URL(`/ws/${encodeURIComponent(me.room)}`, location.href);
+  url.protocol = url.protocol.replace("http", "ws");
+  url.searchParams.set("name", me.name);
+  showStatus("off", "Connecting …");
+  return url;
 }
 
 const on = {
-  room({ name, pid }) {
+  room({ name, process, pid, lines }) {
     const moved = pid === me.pid;
-    Object.assign(me, { room: name, pid });
+    const reborn = name === me.room && me.process && process !== me.process;
+    Object.assign(me, { room: name, process, pid });
     me.rooms += 1;
     entering = true;
-    status("on", "Connected");
-    notice(moved ? `You moved to ${name}, on the same connection` : `You are in ${name}`, "moved");
-    show();
+    $("log").ariaBusy = "true"; // old lines are not read out
+    $("log").replaceChildren();
+    for (const line of lines) showLine(line, line.pid === me.pid);
+    $("log").ariaBusy = "false";
+    if (reborn) showNotice("The room is a new process: what was said is gone", "bad");
+    showNotice(moved ? `You moved to ${name}, on the same connection` : `You are in ${name}`, "moved");
+    for (const each of [...typing.keys()]) stopped(each);
+    showPlace();
   },
   people({ there, what, who }) {
-    $("count").textContent = `(${there.length})`;
-    $("people").replaceChildren(...there.map(person));
-    if (!entering) notice(`${who} ${what}`);
+    showPeople(there);
+    if (!entering) showNotice(`${who} ${what}`);
     entering = false;
   },
-  said({ who, pid, text }) {
-    const line = document.createElement("li");
-    const head = document.createElement("b");
-    const time = document.createElement("time");
-    head.textContent = who;
-    head.style.setProperty("--hue", hue(who));
-    time.textContent = new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-    head.append(time);
-    line.className = pid === me.pid ? "said mine" : "said";
-    line.append(head, text);
-    add(line);
+  said(line) {
+    stopped(line.pid);
+    showLine(line, line.pid === me.pid);
   },
-  refused() {
-    notice("The server did not take that");
+  typing({ who, pid, on: types }) {
+    stopped(pid);
+    if (types) typing.set(pid, { who, timer: setTimeout(stopped, TYPING_ENDS, pid) });
+    showTyping([...typing.values()].map((each) => each.who));
+  },
+  event({ kind, by, who, note, pid, to }) {
+    showEvent(kind, by, who, note, pid, to);
+  },
+  refused({ why }) {
+    showNotice(`The server did not take that: ${why}`, "bad");
   },
 };
 
-// -- what is seen; texts of others only ever become text nodes -------------------------------------
-
-function status(state, text) {
-  $("status").dataset.state = state;
-  $("status").textContent = text;
+function stopped(pid) {
+  clearTimeout(typing.get(pid)?.timer);
+  if (typing.delete(pid)) showTyping([...typing.values()].map((each) => each.who));
 }
 
-function show() {
+function showPlace() {
+  showStatus("on", "Connected");
   document.title = `${me.room} · wsrelay chat`;
   history.replaceState(null, "", `#room=${encodeURIComponent(me.room)}`);
   $("title").textContent = me.room;
-  $("pid").textContent = me.pid;
+  $("subtitle").textContent = `You are ${me.name}`;
+  $("pid").replaceChildren(...broken(me.pid));
+  $("process").replaceChildren(...broken(me.process));
   $("connects").textContent = me.connects === 1 ? "once" : `${me.connects} times`;
   $("rooms-seen").textContent = me.rooms;
   enable(true);
@@ -108,42 +106,6 @@ function show() {
     $("chat").hidden = false;
     $("text").focus();
   }
-}
-
-function enable(yes) {
-  for (const button of document.querySelectorAll("#chat button")) button.disabled = !yes;
-}
-
-function notice(text, kind = "") {
-  const line = document.createElement("li");
-  line.className = `notice ${kind}`;
-  line.textContent = text;
-  add(line);
-}
-
-function add(line) {
-  const log = $("log");
-  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 60;
-  log.append(line);
-  if (log.childElementCount > LINES) log.firstChild.remove();
-  if (atEnd) log.scrollTop = log.scrollHeight;
-}
-
-function person(name) {
-  const line = document.createElement("li");
-  const face = document.createElement("span");
-  face.className = "face";
-  face.ariaHidden = "true";
-  face.textContent = [...name][0].toUpperCase();
-  face.style.setProperty("--hue", hue(name));
-  line.append(face, name);
-  return line;
-}
-
-function hue(name) {
-  let sum = 0;
-  for (const letter of name) sum = (sum * 31 + letter.codePointAt(0)) % 360;
-  return sum;
 }
 
 // -- what the user does -------------------------------------------------------------------------
@@ -155,25 +117,35 @@ function onSubmit(form, act) {
   });
 }
 
-function send(wish) {
-  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(wish));
-}
-
 onSubmit("join", () => {
   me.name = $("name").value.trim();
   me.room = $("room").value.trim();
-  if (socket === null || socket.readyState === WebSocket.CLOSED) connect();
+  connection.connect();
 });
 onSubmit("say", () => {
-  if ($("text").value.trim()) send({ say: $("text").value });
+  const text = $("text").value.trim();
+  if (text && !connection.send({ say: text })) return; // it stays there until there is a connection
   $("text").value = "";
+  toldTyping = 0;
 });
 onSubmit("move", () => {
-  send({ move: $("next").value.trim() });
+  if (!connection.send({ move: $("next").value.trim() })) return;
   $("next").value = "";
+  showView("talk");
   $("text").focus();
 });
-$("now").addEventListener("click", connect);
-addEventListener("online", () => { if (!$("retry").hidden) connect(); });
-$("wire").open = matchMedia("(min-width: 44.01rem)").matches;
+$("text").addEventListener("input", () => {
+  const types = $("text").value.trim() !== "";
+  if (types ? Date.now() - toldTyping < TYPING_AGAIN : toldTyping === 0) return;
+  if (connection.send({ typing: types })) toldTyping = types ? Date.now() : 0;
+});
+$("kill").addEventListener("click", () => connection.send({ kill: true }));
+$("now").addEventListener("click", () => connection.connect());
+$("views").addEventListener("click", ({ target }) => {
+  if (target.dataset.view) showView(target.dataset.view);
+});
+addEventListener("online", () => { if (connection.timer) connection.connect(); });
 $("room").value = new URLSearchParams(location.hash.slice(1)).get("room") ?? "tea";
+enable(false);
+follow($("log"));
+follow($("events"));

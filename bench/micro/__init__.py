@@ -1,0 +1,1 @@
+"""Micro-benchmarks: `pytest bench/` measures them, the test suite runs each once."""
