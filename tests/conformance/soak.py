@@ -76,12 +76,12 @@ class Client:
             raise Wrong(f"frame {begin:#x} {payload!r} instead of {first:#x}")
         return payload
 
-    async def closed(self, code: int) -> None:
+    async def closed(self, code: int, reason: bytes | None = None) -> None:
         """Read the server's close frame, answer it, read the end of TCP."""
         body = await self.expect(CLOSE)
         found = int.from_bytes(body[:2], "big") if body else NO_CODE
-        if found != code:
-            raise Wrong(f"close code {found} instead of {code}")
+        if found != code or reason not in (None, body[2:]):
+            raise Wrong(f"close {found} {body[2:]!r} instead of {code} {reason or b''!r}")
         self.send(CLOSE, body[:2])
         await self.ended()
 
@@ -106,13 +106,13 @@ def frame(first: int, payload: bytes) -> bytes:
     return bytes((first, 0x80 | 126)) + len(payload).to_bytes(2, "big") + bytes(4) + payload
 
 
-def ordered(order: str, code: int) -> Callable[[Client], Awaitable[None]]:
-    """The target ends it, with a close frame of this code."""
+def ordered(order: str, code: int, reason: bytes) -> Callable[[Client], Awaitable[None]]:
+    """The target ends it, with a close frame of this code and reason."""
 
     async def end(client: Client) -> None:
         await client.upgrade()
         client.order(order)
-        await client.closed(code)
+        await client.closed(code, reason)
 
     return end
 
@@ -221,11 +221,11 @@ WAYS: dict[str, Callable[[Client], Awaitable[None]]] = {
     "an unmasked frame": broken(b"\x81\x00", 1002),
     "bad UTF-8": broken(frame(TEXT, b"\xff"), 1007),
     "too much is announced": broken(b"\x82\xff" + (1 << 40).to_bytes(8, "big") + bytes(4), 1009),
-    "the target exits": ordered("exit", 1000),
-    "the target fails": ordered("fail", 1011),
-    "a linked process fails": ordered("fail linked", 1011),
-    "the target closes": ordered("close", 4000),
-    "cancelled": ordered("cancel", 1001),
+    "the target exits": ordered("exit", 1000, b"target process exited"),
+    "the target fails": ordered("fail", 1011, b"target process failed"),
+    "a linked process fails": ordered("fail linked", 1011, b"linked process failed"),
+    "the target closes": ordered("close", 4000, b"bye"),
+    "cancelled": ordered("cancel", 1001, b""),
     "terminated": cut_off,
     "a slow consumer": drown,
     "gone before the answer": leave_before_the_answer,

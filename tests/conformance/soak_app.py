@@ -30,7 +30,7 @@ def fail() -> None:
     raise RuntimeError("as ordered")
 
 
-def fail_linked(client: process.PID) -> None:
+async def fail_linked(client: process.PID) -> None:
     """Take the connection along by a link."""
     process.link(client)
     fail()
@@ -51,7 +51,7 @@ def flood(client: process.PID) -> None:
 ORDERS: dict[str, Callable[[process.PID], object]] = {
     "exit": lambda _: process.exit(),
     "fail": lambda _: fail(),
-    "fail linked": fail_linked,
+    "fail linked": lambda client: process.spawn(fail_linked, None, client),
     "close": lambda client: process.send(client, "ws.close", {"code": 4000, "reason": "bye"}),
     "cancel": process.cancel,
     "terminate": process.terminate,

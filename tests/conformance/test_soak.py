@@ -35,7 +35,9 @@ def test_a_block_for_each_connection_of_one_way_is_a_leak() -> None:
 
 
 def test_an_end_that_is_another_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(soak, "WAYS", {"the target exits": soak.ordered("exit", 1011)})
+    ways = {"the target exits": soak.ordered("exit", 1011, b"")}
+    monkeypatch.setattr(soak, "WAYS", ways)
     with asyncio.Runner() as runner, pytest.raises(soak.Wrong) as raised:
         runner.run(soak.soak(10, 1, lambda _: None))
-    assert "the target exits: Wrong('close code 1000 instead of 1011')" in str(raised.value)
+    assert str(raised.value).startswith("the target exits: ")
+    assert "close 1000 b'target process exited' instead of 1011 b''" in str(raised.value)
