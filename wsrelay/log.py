@@ -5,7 +5,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-__all__ = ["Limited", "describe", "escape", "logger_of", "printable"]
+__all__ = ["Limited", "describe", "escape", "indented", "logger_of", "printable"]
 
 LOGGED_CHARACTERS = 200
 TRACEBACK_LINES = 200
@@ -26,12 +26,13 @@ def logger_of(name: str) -> logging.Logger:
 
 def _escape_traceback(record: logging.LogRecord) -> bool:
     if record.exc_info and record.exc_info[1] is not None:
-        record.exc_text = _traceback(record.exc_info[1])
+        record.exc_text = indented("".join(traceback.format_exception(record.exc_info[1])))
     return True
 
 
-def _traceback(error: BaseException) -> str:
-    lines = "".join(traceback.format_exception(error)).rstrip("\n").split("\n")
+def indented(text: str) -> str:
+    """A traceback, fit for the log as `logger_of` says."""
+    lines = text.rstrip("\n").split("\n")
     if len(lines) > TRACEBACK_LINES:
         half = TRACEBACK_LINES // 2
         lines = [*lines[:half], f"... {len(lines) - 2 * half} more lines ...", *lines[-half:]]

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import logging
+from urllib.parse import quote, quote_plus, urlencode
 
 import aiohttp
 import pytest
@@ -238,13 +239,15 @@ def failing(error, slow):
 
 
 @pytest.mark.parametrize("slow", [False, True])
-@pytest.mark.parametrize("token", ["s3cret-t0ken", "s3cret\x1b'"])
+@pytest.mark.parametrize("token", ["s3cret-t0ken", "s3cret\x1b'", "s3/cret+t0 ken=="])
 @pytest.mark.parametrize(
     "error",
     [
         lambda token: ValueError(f"no good: {token}"),
         lambda token: ValueError({"token": token}),
         lambda token: KeyError(token),
+        lambda token: OSError(f"no answer from https://a/ask?{urlencode({'token': token})}"),
+        lambda token: OSError(f"no answer from https://a/ask/{quote(token, safe='')}"),
     ],
 )
 def test_a_failure_is_logged_once_without_the_token(slow, token, error, caplog):
@@ -259,7 +262,7 @@ def test_a_failure_is_logged_once_without_the_token(slow, token, error, caplog):
     assert record.getMessage().startswith("GET /: token_auth.verify failed\n")
     assert "(its text has the token, and is left out)" in record.getMessage()
     assert "raise error(token)" in record.getMessage()
-    for form in (token, repr(token)[1:-1], target[4:]):
+    for form in (token, repr(token)[1:-1], target[4:], quote(token, safe=""), quote_plus(token)):
         assert form not in caplog.text
 
 
@@ -271,6 +274,19 @@ def test_a_failure_of_its_own_keeps_its_text(caplog):
     router = router_with(failing(lambda _: OSError("the database is away"), False))
     assert asyncio.run(once(router, "/?t=abcdef")).status_code == 500
     assert "OSError: the database is away" in caplog.text
+
+
+def test_what_a_token_says_forges_no_line(caplog):
+    """Errors tell of what was inside of a token, which anybody may have made."""
+    router = router_with(
+        failing(lambda _: ValueError("issuer a\nGET /: all is well\x1b[2J"), False)
+    )
+    assert asyncio.run(once(router, "/?t=abcdef")).status_code == 500
+    (record,) = [one for one in caplog.records if one.name == "wsrelay.token_auth"]
+    first, *others = record.getMessage().split("\n")
+    assert first == "GET /: token_auth.verify failed"
+    assert others[-1] == r"  GET /: all is well\x1b[2J"
+    assert all(line.startswith("  ") for line in others)
 
 
 def test_a_handler_that_fails_does_not_log_the_query(caplog):

@@ -11,6 +11,7 @@ import re
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+from urllib.parse import unquote, unquote_plus
 
 from wsrelay._text import quoted
 from wsrelay.config import ImportPath, parse_import_path
@@ -20,7 +21,7 @@ from wsrelay.http.headers import is_token
 from wsrelay.http.request import Request
 from wsrelay.http.response import PlainTextResponse, Response
 from wsrelay.imports import load as import_object
-from wsrelay.log import escape
+from wsrelay.log import escape, indented
 from wsrelay.middleware.functions import Load, load_function, not_awaitable
 from wsrelay.middleware.options import Option, OptionError, read_options, with_keywords
 
@@ -200,12 +201,18 @@ def _note(request: Request, actor: Any) -> None:
 
 def _failure(request: Request, token: str, error: Exception) -> Response:
     """The answer where `verify` failed; the log gets no token, in whatever text it may stand."""
-    told = "".join(traceback.format_exception(error)).rstrip()
-    if any(form in told for form in (token, repr(token)[1:-1], ascii(token)[1:-1])):
+    told = "".join(traceback.format_exception(error))
+    if _tells(told, token):
         frames = "".join(traceback.format_tb(error.__traceback__))
         told = f"{frames}{type(error).__qualname__}: (its text has the token, and is left out)"
     line = f"{escape(request.method)} {escape(request.raw_path)}"
-    logger.error("%s: token_auth.verify failed\n%s", line, told)
+    logger.error("%s: token_auth.verify failed\n%s", line, indented(told))
     response = PlainTextResponse("Internal Server Error", 500)
     response.exception = error
     return response
+
+
+def _tells(text: str, token: str) -> bool:
+    """Whether a token is in a text: as it is, as a literal, or in a URL that was asked."""
+    forms = (token, repr(token)[1:-1], ascii(token)[1:-1])
+    return any(form in each for each in (text, unquote(text), unquote_plus(text)) for form in forms)
