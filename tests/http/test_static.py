@@ -583,6 +583,16 @@ def test_a_system_without_descriptors(fetch, www, monkeypatch, caplog):
     assert len(caplog.records) < 20  # a client can't fill the log
 
 
+@pytest.mark.parametrize(("limit", "status"), [(16, 503), (1016, 200), (-1, 200)])
+def test_slow_readers_leave_the_last_descriptors(fetch, www, monkeypatch, caplog, limit, status):
+    """Of a file that stays open; what is read at once is served to the last descriptor."""
+    monkeypatch.setattr(static_files.resource, "getrlimit", lambda _: (limit, limit))
+    requests = [ask("/big.bin"), ask("/a.txt"), ask("/big.bin", "Range: bytes=0-9")]
+    requests += [ask("/big.bin", method="HEAD"), ask("/big.bin", "If-None-Match: *")]
+    assert [one.status for one in fetch(files(www), *requests)] == [status, 200, 206, 200, 304]
+    assert ("all descriptors but 16 are in use" in caplog.text) is (status == 503)
+
+
 def test_the_folder_is_gone(fetch, www, caplog):
     mount = files(www)
     www.rename(www.parent / "elsewhere")

@@ -251,6 +251,8 @@ class StaticFiles:
             data = file.read(start, end - start)
             if len(data) == end - start:
                 return Response(data, status, headers.raw)
+        if request.method == "GET":
+            file.keep()
         return FileResponse(file, start, end, status, headers)
 
     def _validators(self, status: os.stat_result) -> Validators:

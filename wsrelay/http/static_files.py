@@ -5,6 +5,7 @@ Everything here blocks for as long as the file system takes; it runs in threads.
 
 import errno
 import os
+import resource
 import stat
 from collections.abc import Sequence
 from enum import Enum
@@ -16,6 +17,10 @@ _FOLDER = os.O_DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY)
 # Non-blocking: what became a FIFO since we looked must not hold the thread until somebody writes.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+
+# The last descriptors are not for files that stay open for as long as a client takes. Connections
+# leave 32 (`listener.py`); clients that read slowly could else have these too, one with each file.
+SPARED = 16
 
 
 class Unusual(Enum):
@@ -46,6 +51,16 @@ class OpenFile:
             OSError: the system can't read it, or it is closed.
         """
         return os.pread(self._descriptor, count, offset)
+
+    def keep(self) -> None:
+        """Ask to have it open for longer than a moment; the kernel gives low numbers first.
+
+        Raises:
+            OSError: too few descriptors are left for that.
+        """
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if limit != resource.RLIM_INFINITY and self._descriptor >= limit - SPARED:
+            raise OSError(errno.EMFILE, f"all descriptors but {SPARED} are in use")
 
     def close(self) -> None:
         """Give the descriptor back; a second call does nothing."""
