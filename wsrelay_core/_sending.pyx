@@ -146,6 +146,14 @@ cdef class Sending(Ending):
         self.outbox.pause()
 
     def resume_writing(self):
+        # Not now: it is called amid a write of asyncio's transport, which ends twice, with a
+        # traceback for its loop, if another write fails in there.
+        self.scheduler.loop.call_soon(self.go_on_writing, context=self.scheduler.context)
+
+    def go_on_writing(self) -> None:
+        """The transport has written its backlog."""
+        if self.transport is None or self.transport.is_closing():
+            return
         self.outbox.resume()
         if self.outbox.broken is not None:
             self.flush()

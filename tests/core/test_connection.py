@@ -341,6 +341,7 @@ async def test_one_ping_waits_while_the_client_does_not_read():
         stage.advance(1.1)
         await settle()
     wire.drain()
+    await settle()
     assert frames(wire) == [(TEXT, "x"), (PING, b"\x00\x00\x00\x01")]
     await stage.stop()
 
@@ -426,6 +427,7 @@ async def test_messages_out_leaves_out_what_was_dropped_again():
     facts = connection.describe()
     assert (facts["handled"], facts["dropped"], facts["queue_length"]) == (2, 3, 1)
     wire.drain()
+    await settle()
     assert len(frames(wire)) == 2
     await stage.stop()
 

@@ -309,6 +309,7 @@ async def test_after_a_failure_a_blocked_close_frame_goes_out_first():
     await settle()
     assert wire.calls == []
     wire.drain()
+    await settle()
     assert [kind for kind, _ in frames(wire)] == [TEXT, CLOSE]
     assert wire.calls == ["write_eof"]
     await stage.stop()

@@ -3,11 +3,15 @@
 import asyncio
 import socket
 from asyncio.selector_events import _SelectorSocketTransport
+from contextlib import suppress
 
 import pytest
 import uvloop
 from certificates import tls_contexts
+from connection_helpers import Stage, say, settle, until
+from sockets import Trap
 
+from wsrelay_core import Connection
 from wsrelay_core._outbox import Outbox
 
 LIMIT = 64 * 1024 * 1024
@@ -268,3 +272,42 @@ def test_tls_is_not_passed_by(go, tmp_path):
         server.close()
 
     go(main())
+
+
+def test_a_client_that_is_gone_when_the_backlog_is_written():
+    """A write that fails inside of `resume_writing` makes asyncio end its transport twice."""
+
+    class Wired(Connection, asyncio.BufferedProtocol):
+        losses = 0
+
+        def connection_lost(self, error):
+            self.losses += 1
+            super().connection_lost(error)
+
+    async def main():
+        loop, complaints = asyncio.get_running_loop(), []
+        loop.set_exception_handler(lambda _, what: complaints.append(what))
+        stage = Stage()
+        near, far = socket.socketpair()
+        trap = Trap(near)
+        far.setblocking(False)
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=trap)
+        connection = Wired(stage.scheduler, stage.host, "websocket")
+        assert connection.watch_target(stage.target.pid)
+        transport.set_protocol(connection)
+        connection.start(transport)
+        assert say(connection, "x" * 900_000)
+        await settle()
+        assert transport.get_write_buffer_size()
+        assert say(connection, "y")
+        trap.peer = far
+        while far.fileno() >= 0:
+            with suppress(BlockingIOError):
+                far.recv(1 << 20)
+            await asyncio.sleep(0)
+        await until(lambda: connection.losses)
+        await settle()
+        assert (connection.losses, complaints) == (1, [])
+        await stage.stop()
+
+    asyncio.run(main())

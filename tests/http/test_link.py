@@ -3,8 +3,10 @@
 import asyncio
 import socket
 import struct
+from contextlib import suppress
 
 import pytest
+from sockets import Trap
 
 from wsrelay.http import (
     Dispatcher,
@@ -448,3 +450,41 @@ def test_a_client_that_resets_as_soon_as_it_has_its_answer(run_both, serve, monk
             await server.until(lambda: client.fileno() < 0 and not server.state.connections)
 
     run_both(main())
+
+
+def test_a_client_that_is_gone_when_the_backlog_is_written():
+    """A write that fails inside of `resume_writing` makes asyncio end its transport twice."""
+
+    class Counted(HTTPProtocol):
+        losses = 0
+
+        def connection_lost(self, exc):
+            self.losses += 1
+            super().connection_lost(exc)
+
+    async def main():
+        loop, complaints = asyncio.get_running_loop(), []
+        loop.set_exception_handler(lambda _, what: complaints.append(what))
+        router = Router()
+        router.get("/")(lambda request: Response(bytes(900_000)))
+        near, far = socket.socketpair()
+        trap = Trap(near)
+        for sock in (trap, far):
+            sock.setblocking(False)
+        dispatcher, state = Dispatcher([router]), ServerState()
+        _, protocol = await loop.connect_accepted_socket(lambda: Counted(dispatcher, state), trap)
+        await loop.sock_sendall(far, GET + GET)
+        while not protocol._write_paused:
+            await asyncio.sleep(0)
+        trap.peer = far
+        while far.fileno() >= 0:
+            with suppress(BlockingIOError):
+                far.recv(1 << 20)
+            await asyncio.sleep(0)
+        while not protocol.losses:
+            await asyncio.sleep(0)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert (protocol.losses, state.requests, complaints) == (1, 2, [])
+
+    asyncio.run(asyncio.wait_for(main(), 10))

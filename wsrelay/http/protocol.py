@@ -158,8 +158,10 @@ class HTTPProtocol(Link):
         """The client caught up."""
         self._write_paused = False
         if self._phase is Phase.HEAD:
-            self._await_request()
-            self._advance()
+            # Not now: it is called amid a write of asyncio's transport, which ends twice, with a
+            # traceback for its loop, if another write fails in there.
+            self.deadline = math.inf
+            self._loop.call_soon(self._go_on)
         elif self._writable is not None:
             exchange, writable = self._exchange, self._writable
             self.deadline = math.inf if exchange is None else exchange.body_deadline
@@ -167,6 +169,11 @@ class HTTPProtocol(Link):
             if not writable.done():
                 writable.set_result(None)
             self._regulate()
+
+    def _go_on(self) -> None:
+        if self._phase is Phase.HEAD and not self._write_paused:
+            self._await_request()
+            self._advance()
 
     # --- reading ---
 
