@@ -116,6 +116,18 @@ def test_every_message_reaches_all(size: int) -> None:
     assert 0 < result.latency_us["p50"] <= result.latency_us["max"]
 
 
+def test_a_message_to_all_has_one_latency_that_of_the_last_receiver() -> None:
+    with Room() as server:
+        one = load.Load(server.port, fan())
+        one.start()
+        one.serve(5.0)
+        measured = one.measured()
+        one.finish()
+        one.abort()
+    assert measured.messages == 40
+    assert sum(measured.latencies) == 8
+
+
 def test_time_ends_a_round_of_one_to_all() -> None:
     with Room() as server:
         result = load.run(server.port, fan(warmup=0.05, seconds=0.05, max_messages=10**9))
