@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from load_servers import load, plan_for, raw_server, server, switching
 from certificates import self_signed
+from load_servers import load, plan_for, raw_server, server, switching
 from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.exceptions import ConnectionClosed
 
