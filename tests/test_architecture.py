@@ -42,7 +42,7 @@ THIN = {
     ),
     "names": "registry imports",
     "middleware, relay": (
-        "middleware middleware.options middleware.functions middleware.cors "
+        "middleware middleware.options middleware.functions middleware.own middleware.cors "
         "middleware.ratelimit middleware.compress middleware.real_ip middleware.token_auth "
         "middleware.require_actor relay_tally relay_command relay_connection spawned relay "
         "middleware.app_metrics middleware.metrics middleware.table schema reference listing"

@@ -184,9 +184,12 @@ def test_an_own_server_with_tls_is_https_too(run_both, tls, trust):
         own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         own.load_cert_chain(tls.cert, tls.key)
         loop = asyncio.get_running_loop()
-        async with app, aiohttp.ClientSession() as session:
+        async with app:
             factory = app.protocol_factory()
-            async with await loop.create_server(factory, "127.0.0.1", 0, ssl=own) as listener:
+            async with (
+                await loop.create_server(factory, "127.0.0.1", 0, ssl=own) as listener,
+                aiohttp.ClientSession() as session,  # ends first: the server waits for its clients
+            ):
                 port = listener.sockets[0].getsockname()[1]
                 async with session.get(f"https://127.0.0.1:{port}/", ssl=trust) as answer:
                     assert (await answer.json())["scheme"] == "https"

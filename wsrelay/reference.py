@@ -79,8 +79,10 @@ after the match of a route, and sees its parameters. Their options stand in `opt
 `post_options`. An option is a text; numbers and booleans need no quotes. An option of a middleware
 that is not in the list is an error.
 
-In code a list may also have objects. A middleware of one's own is an async function, and each of
-the classes behind the names takes its options as keywords as well:
+A middleware of one's own is an async function, or a factory: a class, or a function of one
+argument, that is given the options under its `prefix` and makes one. In a file a list names it by
+its import path, `app.web:stamp`; in code the list may have the object itself, and each of the
+classes behind the names takes its options as keywords as well:
 
 ```python
 from wsrelay import App, Request, Response
@@ -95,7 +97,22 @@ async def stamp(request: Request, call_next) -> Response:
     return response
 
 
-app.router("/api", middleware=[stamp, "cors", RateLimit(requests=10, window="1s")])
+class Tenant:
+    prefix = "tenant."
+
+    def __init__(self, options):
+        self.name = options.get("tenant.name", "nobody")
+
+    async def __call__(self, request: Request, call_next) -> Response:
+        request.state.tenant = self.name
+        return await call_next(request)
+
+
+app.router(
+    "/api",
+    middleware=[stamp, "cors", RateLimit(requests=10, window="1s"), Tenant],
+    options={"tenant.name": "acme"},
+)
 ```
 """
 

@@ -4,7 +4,7 @@ import inspect
 import re
 from typing import Any
 
-from wsrelay.config import KINDS
+from wsrelay.config import KINDS, values
 from wsrelay.config.entries import Entry
 from wsrelay.config.fields import Row, rows_of
 from wsrelay.config.load import VERSION
@@ -122,18 +122,25 @@ def _middleware() -> Schema:
     names = [
         {"const": name, "description": _summary(kind.make)} for name, kind in MIDDLEWARE.items()
     ]
-    return {"anyOf": [*names, {"$ref": "#/$defs/variable"}]}
+    own = {**form_of(values.import_path).schema(), "description": "The app's own."}
+    return {"anyOf": [*names, own, {"$ref": "#/$defs/variable"}]}
 
 
 def _options() -> Schema:
-    return _group(
-        {
-            option.name: _option(name, option)
-            for name, kind in MIDDLEWARE.items()
-            for option in kind.options
-        },
-        "object",
-    )
+    known = {
+        option.name: _option(name, option)
+        for name, kind in MIDDLEWARE.items()
+        for option in kind.options
+    }
+    # A factory of the app has options under a prefix of its own, which is not known here.
+    prefixes = "|".join(re.escape(each) for kind in MIDDLEWARE.values() for each in kind.prefixes)
+    own = {"pattern": r"^[^.]+\.", "not": {"pattern": f"^({prefixes})"}}
+    return {
+        "type": "object",
+        "properties": known,
+        "propertyNames": {"anyOf": [{"enum": sorted(known)}, own]},
+        "additionalProperties": {"type": ["string", "number", "boolean"]},
+    }
 
 
 def _option(owner: str, option: Option) -> Schema:

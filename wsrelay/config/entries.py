@@ -49,7 +49,9 @@ _duration = simple(values.duration)
 _count = simple(values.whole, least=0)
 _boolean = simple(values.boolean)
 # Which middleware there is, and which options, is not known here: wsrelay/schema.py fills these in.
-_middleware = list_of(defined(simple(values.name), "middleware"), example="[cors, websocket_relay]")
+_middleware = list_of(
+    defined(simple(values.middleware), "middleware"), example="[cors, websocket_relay]"
+)
 _options = defined(text_map, "options")
 
 

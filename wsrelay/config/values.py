@@ -167,6 +167,14 @@ def name(node: Node) -> str:
     return value
 
 
+def middleware(node: Node) -> str:
+    """The name of a middleware, or the import path of one's own."""
+    value = text(node)
+    if ":" in value:
+        return str(parse_import_path(value))
+    return name(node)
+
+
 @written(lambda: {"type": ["boolean", "string"], "pattern": "^(true|false)$"})
 def boolean(node: Node) -> bool:
     """`true` or `false`."""

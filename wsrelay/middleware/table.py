@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import isclass
 from types import MappingProxyType
 from typing import Any
 
 from wsrelay._text import did_you_mean, nearest, quoted
 from wsrelay.http.router import Router
+from wsrelay.imports import load
 from wsrelay.middleware import (
     compress,
     cors,
@@ -17,6 +19,7 @@ from wsrelay.middleware import (
     token_auth,
 )
 from wsrelay.middleware.options import Option, OptionError
+from wsrelay.middleware.own import OwnError, import_own, make_own, prefix_of
 from wsrelay.middleware.real_ip import RealIP
 from wsrelay.relay import OPTIONS, PREFIXES, Relay
 from wsrelay.spawned import SpawnScope
@@ -145,32 +148,32 @@ class _Half:
         if isinstance(layers, str):  # a sequence, but of letters
             self.problems[key,] = f"{key} is a list, such as [{quoted(layers)}], not a text"
             layers = [layers]
-        self.layers = layers
+        names = {kind.make: name for name, kind in MIDDLEWARE.items()}
+        self.layers = [names.get(one, one) if isclass(one) else one for one in layers]
         # A misspelt name counts as the one that was meant: its options are checked, not disowned.
-        meant = [
-            name if name in MIDDLEWARE else nearest(name, MIDDLEWARE)
-            for name in layers
-            if isinstance(name, str)
-        ]
+        meant = [_meant(name) for name in self.layers if isinstance(name, str)]
         self.kinds = {name: MIDDLEWARE[name] for name in meant if name is not None}
+        self.prefixes: list[str] = []  # of what the application brings
 
     def build(self, other: "_Half") -> None:
         """Make the middleware; `other` is where options may belong that are not this list's."""
         for at, layer in enumerate(self.layers):
-            if isinstance(layer, str):
+            if isinstance(layer, str) and ":" not in layer:
                 self._make(at, layer)
-            elif callable(layer):
-                self.built.append(layer)
+            elif isinstance(layer, str) or callable(layer):
+                self._take(at, layer)
             else:
                 kind = type(layer).__name__
                 text = f"a middleware is a name or an async function, not {kind}"
                 self.problems[self.key, at] = text
         for option in self.options:
+            if option.startswith(tuple(self.prefixes)):
+                continue
             if not any(kind.claims(option) for kind in self.kinds.values()):
                 self.problems[self.options_key, option] = self._unclaimed(option, other)
 
     def _make(self, at: int, name: str) -> None:
-        meant = name if name in MIDDLEWARE else nearest(name, MIDDLEWARE)
+        meant = _meant(name)
         if meant != name:
             hint = f", did you mean {quoted(meant)}?" if meant is not None else ""
             self.problems[self.key, at] = f"unknown middleware {quoted(name)}{hint}"
@@ -186,6 +189,22 @@ class _Half:
                 given = option in self.options
                 self.problems[(self.options_key, option) if given else (self.key, at)] = text
 
+    def _take(self, at: int, layer: Any) -> None:
+        """Take what the application brings: an object, or its import path."""
+        try:
+            found = (
+                import_own(layer, self.lent.get("load", load)) if isinstance(layer, str) else layer
+            )
+            if (prefix := prefix_of(found)) is not None:
+                self.prefixes.append(prefix)
+            self.built.append(make_own(found, self.options))
+        except OptionError as error:
+            for option, text in error.problems:
+                self.problems[self.options_key, option] = text
+        except OwnError as error:
+            shown = layer if isinstance(layer, str) else getattr(layer, "__name__", repr(layer))
+            self.problems[self.key, at] = f"middleware {quoted(shown)}: {error}"
+
     def _unclaimed(self, option: str, other: "_Half") -> str:
         owner = next((name for name, kind in MIDDLEWARE.items() if kind.claims(option)), None)
         if owner is None:
@@ -193,3 +212,10 @@ class _Half:
             return f"unknown option {quoted(option)}{did_you_mean(option, known)}"
         mend = f"put it under {other.options_key}" if owner in other.kinds else "add it there"
         return f"option {quoted(option)} belongs to {owner}, which is not in {self.key}: {mend}"
+
+
+def _meant(name: str) -> str | None:
+    """The name of the table that is nearest to this one; None for what is nothing like it."""
+    if ":" in name:
+        return None
+    return name if name in MIDDLEWARE else nearest(name, MIDDLEWARE)
