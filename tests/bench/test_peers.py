@@ -273,7 +273,6 @@ def a_run() -> Run:
 
 
 def test_pictures_are_drawn(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="matplotlib is in wsrelay[bench]")
     drawn = peers.draw(a_run(), tmp_path)
     assert [path.name for path in drawn] == ["throughput.png", "latency.png", "memory.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
