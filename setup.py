@@ -64,7 +64,8 @@ class SourceDistribution(sdist):
             path.as_posix()
             for top in map(Path, BESIDE)
             for path in ([top] if top.is_file() else sorted(top.rglob("*")))
-            if path.is_file() and path.suffix not in LEFTOVERS
+            if path.is_file()
+            and path.suffix not in LEFTOVERS
             and not any(part.startswith((".", "__pycache__")) for part in path.parts)
         ]
         super().make_release_tree(base_dir, list(dict.fromkeys([*files, *beside])))
@@ -76,5 +77,5 @@ setup(
         extensions(),
         build_dir="build/cython",  # C files stay out of the tree and of the sdist
         compiler_directives=DIRECTIVES,
-    )
+    ),
 )

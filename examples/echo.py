@@ -1,7 +1,7 @@
 """Each client gets a process of its own, which sends back what it hears.
 
-    python examples/echo.py                 # then connect to ws://127.0.0.1:8080/
-    python examples/echo.py 127.0.0.1:0     # any free port; the log names it
+python examples/echo.py                 # then connect to ws://127.0.0.1:8080/
+python examples/echo.py 127.0.0.1:0     # any free port; the log names it
 """
 
 import logging

@@ -216,7 +216,7 @@ def test_nothing_private_of_h11_is_used(path):
 
 
 def test_how_imports_are_read(tmp_path):
-    code = '''
+    code = """
 import os, wsrelay.app
 from . import log
 from .http import link as l
@@ -226,7 +226,7 @@ else:
     import down
 def f():
     from wsrelay.config import values, Config
-'''
+"""
     found = list(python_imports(ast.parse(code), "wsrelay"))
     assert [(one.module, one.names) for one in found] == [
         ("os", ()),

@@ -149,7 +149,10 @@ def test_settings_of_a_service(write):
     assert service.shutdown == 4.0
     limits = service.limits
     assert (limits.header_bytes, limits.headers, limits.body, limits.connections) == (
-        5 * 1024, 6, 7 * 1024 * 1024, 8
+        5 * 1024,
+        6,
+        7 * 1024 * 1024,
+        8,
     )
 
 
@@ -436,8 +439,10 @@ def test_imports_that_fail(write):
         ("x = (\n", "SyntaxError: '(' was never closed (bad.py, line 1)"),
         ("import absent\n", "ModuleNotFoundError: No module named 'absent' (bad.py, line 1)"),
         ("from h import nothing\n", "ImportError: cannot import name 'nothing' from 'h'"),
-        ("import json\njson.loads('x')\n", "JSONDecodeError: Expecting value: line 1 column 1 "
-         "(char 0) (bad.py, line 2)"),
+        (
+            "import json\njson.loads('x')\n",
+            "JSONDecodeError: Expecting value: line 1 column 1 (char 0) (bad.py, line 2)",
+        ),
         ("def f():\n    raise ValueError('a\\nb')\nf()\n", r"ValueError: a\nb (bad.py, line 2)"),
         ("raise SystemExit\n", "SystemExit (bad.py, line 1)"),
         ("import worse\n", "RuntimeError (worse.py, line 1)"),
@@ -477,9 +482,9 @@ def test_routes_that_conflict(write):
         'from GET /x/{id} (h:hello), http.endpoint "one" at app.yaml:7:5',
         f'{at(10, PATH)}: http.endpoint "hidden": GET /deep/down (h:hello) is hidden by '
         "the router with prefix /deep",
-        f'{at(11, PATH)}: http.endpoint "four": bad path \'/y/{{rest...}}/z\': '
+        f"{at(11, PATH)}: http.endpoint \"four\": bad path '/y/{{rest...}}/z': "
         "a {rest...} parameter is the last segment",
-        f'{at(12, PATH)}: http.endpoint "five": bad path \'/{{a}}/{{a}}\': '
+        f"{at(12, PATH)}: http.endpoint \"five\": bad path '/{{a}}/{{a}}': "
         "two parameters have the same name",
     ]
 
@@ -516,11 +521,11 @@ def test_static_files_that_are_wrong(write, tmp_path):
     assert problems() == [
         f'{at(4, "ww")}: http.static "a": directory: {tmp_path}/ww does not exist',
         f'{at(5, "www/")}: http.static "b": directory: {tmp_path}/www/index.html is no folder',
-        f'{at(6, QUOTE)}: http.static "c": path: bad path of static files \'/c/{{id}}\': '
+        f"{at(6, QUOTE)}: http.static \"c\": path: bad path of static files '/c/{{id}}': "
         "a path of static files has no parameters",
         f'{at(7, "page.html")}: http.static "d": index: spa needs a file page.html in '
         f"{tmp_path}/www",
-        f'{at(8, ".env")}: http.static "e": index: \'.env\' is not the name of a file '
+        f"{at(8, '.env')}: http.static \"e\": index: '.env' is not the name of a file "
         "that is served",
     ]
 
@@ -544,8 +549,7 @@ def test_middleware_and_prefixes_that_are_wrong(write):
     assert found[2:] == [
         f'{at(5, "websocket_relai")}: http.router "b": unknown middleware "websocket_relai", '
         'did you mean "websocket_relay"?',
-        f'{at(6, QUOTE)}: http.router "c": bad prefix \'/x/{{id}}\': '
-        "a prefix has no parameters",
+        f"{at(6, QUOTE)}: http.router \"c\": bad prefix '/x/{{id}}': a prefix has no parameters",
         f'{at(8, FUNC)}: http.endpoint "two": func: module "h" has no "nothing"',
     ]
 
@@ -566,10 +570,15 @@ def test_a_broken_entry_hides_no_problem_of_another_and_makes_none(write):
         h=HANDLERS,
     )
     assert [one.split(": ", 2)[1:] for one in problems()] == [
-        ['http.service "s"', 'addr: "8080" has no port; write an address as "127.0.0.1:8080", '
-         '":8080", "[::1]:8080" or "unix:/path"'],
-        ['function.python "f"', 'source: "h" is not an import path; write it as '
-         '"package.module:attribute"'],
+        [
+            'http.service "s"',
+            'addr: "8080" has no port; write an address as "127.0.0.1:8080", '
+            '":8080", "[::1]:8080" or "unix:/path"',
+        ],
+        [
+            'function.python "f"',
+            'source: "h" is not an import path; write it as "package.module:attribute"',
+        ],
         ['http.router "ws"', 'unknown field "prefx", did you mean "prefix"?'],
         ['process.host "r"', 'the name is taken by http.router "r" at app.yaml:5:5'],
         ['process.python "r"', 'the name is taken by http.router "r" at app.yaml:5:5'],
@@ -583,6 +592,4 @@ def test_a_config_of_code_with_a_name_twice():
     twice = [FunctionPython(name="f", namespace="shop", source=source) for _ in range(2)]
     with pytest.raises(ConfigError) as raised:
         build(App("shop"), Config("shop", entries=twice))
-    assert str(raised.value) == (
-        'function.python "f": the name is taken by function.python "f"'
-    )
+    assert str(raised.value) == ('function.python "f": the name is taken by function.python "f"')

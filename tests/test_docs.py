@@ -229,6 +229,7 @@ def test_the_services_of_the_file(tmp_path):
 
 # -- links -----------------------------------------------------------------------------------------
 
+
 def anchors(page):
     """What GitHub and MyST make of headings."""
     text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)

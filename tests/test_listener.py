@@ -248,6 +248,7 @@ def test_a_unix_socket_keeps_its_file(run_everywhere, tmp_path):
 def test_all_its_sockets_pause_and_go_on(run_everywhere):
     async def main():
         async with site(1, ":0") as server:
+
             async def open_at(sock):
                 host = "::1" if sock.family == socket.AF_INET6 else "127.0.0.1"
                 return Client(*await asyncio.open_connection(host, sock.getsockname()[1]))

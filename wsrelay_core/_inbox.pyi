@@ -10,6 +10,7 @@ from wsrelay_core._park import Park
 _Item = TypeVar("_Item", default=Any)
 
 def set_duration_reader(reader: Callable[[float | str], float]) -> None: ...
+
 @final
 class Receive(Generic[_Item]):
     def __await__(self) -> Generator[Park, None, _Item]: ...

@@ -233,8 +233,11 @@ def test_self_cancel_and_self_terminate(run_everywhere, how: str, fast: bool, th
             if then == "raise":
                 raise ValueError("boom")
             try:
-                await {"park": box.receive, "sleep": lambda: asyncio.sleep(60),
-                       "yield": lambda: asyncio.sleep(0)}[then]()
+                await {
+                    "park": box.receive,
+                    "sleep": lambda: asyncio.sleep(60),
+                    "yield": lambda: asyncio.sleep(0),
+                }[then]()
             except asyncio.CancelledError as error:
                 trail.append(f"cancelled {error}".strip())
                 raise
@@ -355,7 +358,11 @@ def test_cancel_as_an_event(run) -> None:
             process.cancel("please", 5.0, other.pid)
             event = (await ended).result.value
             assert (event.kind, event.sender, event.reason, event.deadline) == (
-                "CANCEL", other.pid, "please", 5.0)
+                "CANCEL",
+                other.pid,
+                "please",
+                5.0,
+            )
 
     run(main())
 
@@ -407,8 +414,12 @@ def test_forget_events(run) -> None:
         async with Core() as core:
             watcher, one, other = (core.spawn(forever) for _ in range(3))
             await settle()
-            refs = [watcher.monitor(one.pid), watcher.monitor(other.pid), watcher.monitor(one.pid),
-                    watcher.monitor("nobody")]
+            refs = [
+                watcher.monitor(one.pid),
+                watcher.monitor(other.pid),
+                watcher.monitor(one.pid),
+                watcher.monitor("nobody"),
+            ]
             one.terminate()
             other.terminate()
             watcher.forget_events(refs[2])
@@ -431,9 +442,15 @@ def test_a_dead_process_is_cancelled_at_each_await(run_everywhere) -> None:
 
         async def stubborn() -> None:
             box = current_process().inbox()
-            for wait in (box.receive, lambda: asyncio.sleep(0), lambda: asyncio.sleep(60),
-                         lambda: future, lambda: asyncio.gather(asyncio.sleep(60)),
-                         box.receive, lambda: asyncio.to_thread(int)):
+            for wait in (
+                box.receive,
+                lambda: asyncio.sleep(0),
+                lambda: asyncio.sleep(60),
+                lambda: future,
+                lambda: asyncio.gather(asyncio.sleep(60)),
+                box.receive,
+                lambda: asyncio.to_thread(int),
+            ):
                 try:
                     await wait()
                 except asyncio.CancelledError:

@@ -22,9 +22,7 @@ BUDGET = 256
 class Receiver:
     """One wait, and what came of it."""
 
-    def __init__(
-        self, boxes: tuple[Inbox, ...], parity: int | None, log: list["Receiver"]
-    ) -> None:
+    def __init__(self, boxes: tuple[Inbox, ...], parity: int | None, log: list["Receiver"]) -> None:
         self.boxes = boxes
         self.parity = parity  # a selective receiver takes only numbers of this parity
         self.log = log
@@ -107,8 +105,15 @@ class Receivers(RuleBasedStateMachine):
         self.act(step)
 
     @rule(
-        names=st.sampled_from([("plain",), ("listened",), ("plain", "listened"),
-                               ("listened", "plain"), ("plain", "plain")]),
+        names=st.sampled_from(
+            [
+                ("plain",),
+                ("listened",),
+                ("plain", "listened"),
+                ("listened", "plain"),
+                ("plain", "plain"),
+            ]
+        ),
         parity=st.sampled_from([None, None, 0, 1]),
         own=st.booleans(),
     )
@@ -568,7 +573,10 @@ def test_select_tells_which_and_serves_all(run) -> None:
                 event = await ended
                 assert event.reason == "normal", event.result.error
                 assert {name: event.result.value.count(name) for name in ("inbox", "a", "b")} == {
-                    "inbox": 3, "a": 3, "b": 3}
+                    "inbox": 3,
+                    "a": 3,
+                    "b": 3,
+                }
 
     run(main())
 
@@ -701,8 +709,14 @@ def test_inboxes_belong_to_their_thread(run) -> None:
             failed = []
 
             def elsewhere() -> None:
-                for call in (box.receive, box.receive_nowait, box.close, box.__anext__,
-                             lambda: select(box), lambda: receive_matching(box, bool)):
+                for call in (
+                    box.receive,
+                    box.receive_nowait,
+                    box.close,
+                    box.__anext__,
+                    lambda: select(box),
+                    lambda: receive_matching(box, bool),
+                ):
                     try:
                         call()
                     except WrongThread:
@@ -764,7 +778,10 @@ def test_repr(run) -> None:
         async with Core() as core:
             process = core.spawn(body)
             value = (await core.exit_of(process)).result.value
-            assert value == [f"<Inbox of {process.pid} 0 waiting>",
-                             f"<Inbox of {process.pid} 0 waiting closed>", True]
+            assert value == [
+                f"<Inbox of {process.pid} 0 waiting>",
+                f"<Inbox of {process.pid} 0 waiting closed>",
+                True,
+            ]
 
     run(main())

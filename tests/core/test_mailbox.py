@@ -123,7 +123,8 @@ def test_repr_names_the_sender(run) -> None:
         async with Core() as core:
             process = core.spawn(body)
             assert (await core.exit_of(process)).result.value == (
-                f"<Message 'n' None from {process.pid}>")
+                f"<Message 'n' None from {process.pid}>"
+            )
 
     run(main())
 

@@ -45,11 +45,27 @@ GOOD = [
     ({"data": "x" * 70000}, (TEXT, "x" * 70000)),
 ]
 BAD = [
-    None, "text", b"bytes", 5, [], {}, {"type": "text"}, {"data": None}, {"data": 5},
-    {"data": object()}, {"data": (1, 2)}, {"data": {1, 2}}, {"type": "image", "data": "x"},
-    {"type": 1, "data": "x"}, {"type": "binary", "data": {"a": 1}},
-    {"type": "text", "data": b"\xff"}, {"data": "\ud800"}, {"data": {"a": object()}},
-    {"data": {b"k": 1}}, {"type": Unequal(), "data": "x"}, Hostile(data="x"),
+    None,
+    "text",
+    b"bytes",
+    5,
+    [],
+    {},
+    {"type": "text"},
+    {"data": None},
+    {"data": 5},
+    {"data": object()},
+    {"data": (1, 2)},
+    {"data": {1, 2}},
+    {"type": "image", "data": "x"},
+    {"type": 1, "data": "x"},
+    {"type": "binary", "data": {"a": 1}},
+    {"type": "text", "data": b"\xff"},
+    {"data": "\ud800"},
+    {"data": {"a": object()}},
+    {"data": {b"k": 1}},
+    {"type": Unequal(), "data": "x"},
+    Hostile(data="x"),
 ]
 
 
@@ -186,7 +202,8 @@ async def test_close(payloads, frame, malformed):
 
 
 @pytest.mark.parametrize(
-    "payload", [1.5, True, b"bye", {"code": "1000"}, {"code": True}, {"reason": 5}, [], Hostile()],
+    "payload",
+    [1.5, True, b"bye", {"code": "1000"}, {"code": True}, {"reason": 5}, [], Hostile()],
     ids=repr,
 )
 @on_loop

@@ -194,5 +194,3 @@ def test_names() -> None:
 def test_texts_that_are_no_names(name: str) -> None:
     with pytest.raises(ValueError, match="is no name"):
         ProcessTable().register(name, Holder())
-
-

@@ -44,8 +44,16 @@ def test_the_order_of_an_exit(run) -> None:
 
             def on_exit(event: Event) -> None:
                 table = core.scheduler.table
-                seen.append((table.lookup("name"), send(process.pid, "t"), timer.cancel(),
-                             len(watcher.events()), len(linked.events()), process.alive))
+                seen.append(
+                    (
+                        table.lookup("name"),
+                        send(process.pid, "t"),
+                        timer.cancel(),
+                        len(watcher.events()),
+                        len(linked.events()),
+                        process.alive,
+                    )
+                )
 
             watch_exit(core.scheduler, process.pid, on_exit)
             process.terminate()
@@ -188,7 +196,11 @@ def test_which_ends_take_others_down(run, reason: str) -> None:
             assert str(cause) == "boom" if reason == "error" else cause is None
             (down,) = events_of(trapping)
             assert (down.kind, down.sender, down.reason, down.ref) == (
-                "LINK_DOWN", process.pid, reason, None)
+                "LINK_DOWN",
+                process.pid,
+                reason,
+                None,
+            )
             assert trapping.describe()["links"] == ()
 
     run(main())
@@ -256,7 +268,9 @@ def test_a_ring_of_links_and_one_that_traps(run) -> None:
             assert [one.alive for one in ring] == [at == 5 for at in range(10)]
             downs = events_of(ring[5])
             assert [event.sender for event in downs] in (
-                [ring[4].pid, ring[6].pid], [ring[6].pid, ring[4].pid])
+                [ring[4].pid, ring[6].pid],
+                [ring[6].pid, ring[4].pid],
+            )
 
     run(main())
 
@@ -327,9 +341,18 @@ def test_describe_and_repr(run) -> None:
             facts = one.describe()
             assert facts.pop("age") >= 0
             assert facts == {
-                "pid": one.pid, "entry": "forever", "host": "app:processes", "names": (),
-                "links": (), "monitors": (), "monitored_by": (other.pid,),
-                "queue_length": 1, "queue_bytes": 0, "handled": 0, "dropped": 0}
+                "pid": one.pid,
+                "entry": "forever",
+                "host": "app:processes",
+                "names": (),
+                "links": (),
+                "monitors": (),
+                "monitored_by": (other.pid,),
+                "queue_length": 1,
+                "queue_bytes": 0,
+                "handled": 0,
+                "dropped": 0,
+            }
             assert one.has_relations()
             assert repr(one) == f"<CoroutineProcess {one.pid} forever alive>"
             other.terminate()

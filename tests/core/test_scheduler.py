@@ -303,5 +303,7 @@ asyncio.run(main())
 """
     result = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script],
-        capture_output=True, text=True)
+        capture_output=True,
+        text=True,
+    )
     assert result.stdout == "refused 7 of 7\nhere None\n", result.stderr

@@ -34,8 +34,14 @@ def mail(process: CoroutineProcess) -> list[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    "form", [lambda pid: pid, str, lambda pid: "{this@" + pid[1:], lambda _: "name",
-             lambda pid: PID(str(pid))]
+    "form",
+    [
+        lambda pid: pid,
+        str,
+        lambda pid: "{this@" + pid[1:],
+        lambda _: "name",
+        lambda pid: PID(str(pid)),
+    ],
 )
 def test_ways_to_name_a_process(run, form: Callable[[PID], str]) -> None:
     async def main() -> None:
@@ -85,8 +91,11 @@ def test_malformed_pids(run, dest: str) -> None:
 def test_destinations_are_texts(run, dest: Any) -> None:
     async def main() -> None:
         async with Core():
-            for call in (lambda: send(dest, "t"), lambda: resolve(dest),
-                         lambda: scheduler_for_thread(dest)):
+            for call in (
+                lambda: send(dest, "t"),
+                lambda: resolve(dest),
+                lambda: scheduler_for_thread(dest),
+            ):
                 with pytest.raises(TypeError, match="a destination is"):
                     call()
 
@@ -94,15 +103,25 @@ def test_destinations_are_texts(run, dest: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("topic", "error"), [("", ValueError), ("@exit", ValueError), ("@", ValueError),
-                         (None, TypeError), (1, TypeError), (b"t", TypeError)]
+    ("topic", "error"),
+    [
+        ("", ValueError),
+        ("@exit", ValueError),
+        ("@", ValueError),
+        (None, TypeError),
+        (1, TypeError),
+        (b"t", TypeError),
+    ],
 )
 def test_topics(run, topic: Any, error: type[Exception]) -> None:
     async def main() -> None:
         async with Core() as core:
             process = core.spawn(forever)
-            for call in (lambda: send(process.pid, topic), lambda: send("nobody", topic),
-                         lambda: broadcast([process.pid], topic)):
+            for call in (
+                lambda: send(process.pid, topic),
+                lambda: send("nobody", topic),
+                lambda: broadcast([process.pid], topic),
+            ):
                 with pytest.raises(error):
                     call()
             assert mail(process) == []
@@ -265,9 +284,11 @@ def test_a_watcher_that_fails_or_gives_up_another(run) -> None:
                 give_up_watch(refs[2])
                 raise ValueError("boom")
 
-            refs = [watch_exit(core.scheduler, process.pid, first),
-                    watch_exit(core.scheduler, process.pid, lambda _: heard.append("second")),
-                    watch_exit(core.scheduler, process.pid, lambda _: heard.append("third"))]
+            refs = [
+                watch_exit(core.scheduler, process.pid, first),
+                watch_exit(core.scheduler, process.pid, lambda _: heard.append("second")),
+                watch_exit(core.scheduler, process.pid, lambda _: heard.append("third")),
+            ]
             process.terminate()
             assert heard == ["first", "second"]
             assert core.kinds == ["fault"]
@@ -280,8 +301,9 @@ def test_send_later(run) -> None:
         async with Core() as core:
             process = core.spawn(forever)
             await settle()
-            timers = [send_later(core.scheduler, 0.0, process.pid, "t", (number,))
-                      for number in range(3)]
+            timers = [
+                send_later(core.scheduler, 0.0, process.pid, "t", (number,)) for number in range(3)
+            ]
             assert timers[1].cancel()
             assert not timers[1].cancel()
             assert (await process.inbox().receive()).payload == 0

@@ -78,9 +78,7 @@ def test_calls_that_need_a_self(run, name: str) -> None:
     run(beside(body))
 
 
-@pytest.mark.parametrize(
-    "name", [*SELF_CALLS, *SYSTEM_CALLS, "send to a PID", "terminate a PID"]
-)
+@pytest.mark.parametrize("name", [*SELF_CALLS, *SYSTEM_CALLS, "send to a PID", "terminate a PID"])
 def test_calls_of_the_dead(run, name: str) -> None:
     async def body(app: App) -> None:
         errors: list[BaseException] = []
@@ -356,7 +354,8 @@ def test_info(run) -> None:
         assert process.info(process.pid()).monitors == (other,)
         assert (facts.queue_length, facts.queue_bytes, facts.handled, facts.dropped) == (1, 0, 0, 0)
         assert (facts.client, facts.path, facts.subprotocol, facts.target, facts.last_rtt_ms) == (
-            None,) * 5
+            None,
+        ) * 5
         process.unlink(other)
         process.terminate(other)
         with pytest.raises(NoProcess, match="no information"):
@@ -388,7 +387,10 @@ def test_send_after(run_everywhere) -> None:
         assert process.send_after("1ms", me, "never").cancel()
         got = [(await process.receive(timeout=5)) for _ in range(3)]
         assert [(one.topic, one.payload, one.sender) for one in got] == [
-            ("first", None, me), ("second", (1, 2), me), ("third", None, me)]
+            ("first", None, me),
+            ("second", (1, 2), me),
+            ("third", None, me),
+        ]
         for delay in (-1, "5", None):
             with pytest.raises((TypeError, ValueError)):
                 process.send_after(delay, me, "t")

@@ -377,7 +377,9 @@ def test_no_late_event_after_unmonitor(run, dest: str, when: str) -> None:
             process.terminate(pid)
         process.unmonitor(
             {"pid": pid, "text": str(pid), "this": "{this@" + pid[1:], "name": "a", "ref": ref}[
-                dest])
+                dest
+            ]
+        )
         process.terminate(pid)
         process.terminate(keep)
         box = process.events()
@@ -409,7 +411,9 @@ def test_monitor_of_the_dead_and_the_unknown(run) -> None:
         box = process.events()
         events = [box.receive_nowait() for _ in range(len(box))]
         assert [(event.ref, event.sender, event.reason) for event in events] == [
-            (refs[0], pid, "noproc"), (refs[1], "nobody", "noproc")]
+            (refs[0], pid, "noproc"),
+            (refs[1], "nobody", "noproc"),
+        ]
 
     run(inside(body))
 

@@ -330,7 +330,11 @@ def test_the_app_stops_in_order(how: str, kind: type[BaseException]) -> None:
 def python(script: str, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *options, "-c", textwrap.dedent(script)],
-        capture_output=True, text=True, timeout=30, env={**os.environ, "PYTHONPATH": os.getcwd()})
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
 
 
 @pytest.mark.parametrize("loop", ["uvloop.new_event_loop", "asyncio.new_event_loop"])
@@ -365,7 +369,10 @@ def test_no_warning_at_the_exit(loop: str) -> None:
             runner.run(main())
         print("end")
         """,
-        "-X", "dev", "-W", "error",
+        "-X",
+        "dev",
+        "-W",
+        "error",
     )
     assert (result.stdout, result.stderr, result.returncode) == ("end\n", "", 0)
 
@@ -396,7 +403,10 @@ def test_the_exit_status_of_a_program() -> None:
         import asyncio
         asyncio.run(main())
         """,
-        "-X", "dev", "-W", "error",
+        "-X",
+        "dev",
+        "-W",
+        "error",
     )
     assert result.returncode == 7, result.stderr
     assert result.stderr == ""
@@ -445,7 +455,8 @@ def test_a_fork_while_the_app_runs() -> None:
 
         asyncio.run(main())
         """,
-        "-W", "ignore::DeprecationWarning",
+        "-W",
+        "ignore::DeprecationWarning",
     )
     assert result.stdout == "2 of 2\n8 of 8\ngoes on\n", result.stderr
 

@@ -185,10 +185,17 @@ def test_the_error_of_a_future_is_raised_at_its_await(inside, step):
 def test_to_thread(inside, step):
     def calls(me):
         for call in (
-            process.pid, process.inbox, process.self_task, process.get_options,
-            lambda: process.send(me, "no"), lambda: process.spawn(waits),
-            lambda: process.monitor(me), lambda: process.cancel(me), lambda: process.info(me),
-            lambda: process.lookup("name"), lambda: process.send_after(0, me, "no"),
+            process.pid,
+            process.inbox,
+            process.self_task,
+            process.get_options,
+            lambda: process.send(me, "no"),
+            lambda: process.spawn(waits),
+            lambda: process.monitor(me),
+            lambda: process.cancel(me),
+            lambda: process.info(me),
+            lambda: process.lookup("name"),
+            lambda: process.send_after(0, me, "no"),
             lambda: process.broadcast([me], "no"),
         ):
             with pytest.raises(WrongThread):

@@ -54,7 +54,8 @@ def test_receive_has_a_timeout(inside, step, timeout):
 def test_bad_timeouts(inside, timeout, error):
     async def body():
         for call in (
-            process.inbox().receive, lambda timeout: process.receive(timeout=timeout),
+            process.inbox().receive,
+            lambda timeout: process.receive(timeout=timeout),
             lambda timeout: process.select(process.inbox(), timeout=timeout),
         ):
             with pytest.raises(error):

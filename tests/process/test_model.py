@@ -16,8 +16,10 @@ NAMES = ["alpha", "beta"]
 INDEX = st.integers(0, 30)
 FORM = st.sampled_from(["pid", "text", "name"])
 SPAWNS = {
-    "plain": process.spawn, "linked": process.spawn_linked,
-    "monitored": process.spawn_monitored, "both": process.spawn_linked_monitored,
+    "plain": process.spawn,
+    "linked": process.spawn_linked,
+    "monitored": process.spawn_monitored,
+    "both": process.spawn_linked_monitored,
 }
 
 CALLS = st.one_of(
@@ -64,6 +66,7 @@ class Program(RuleBasedStateMachine):
 
     def outside(self, function):
         """Call it from no process, and let the loop come to rest."""
+
         async def call():
             try:
                 return function()
@@ -272,6 +275,7 @@ class Program(RuleBasedStateMachine):
 
     def outside_quick(self, function):
         """Call it from no process; nothing follows from it."""
+
         async def call():
             return function()
 
@@ -297,7 +301,9 @@ class Program(RuleBasedStateMachine):
 
 TestProgram = Program.TestCase
 TestProgram.settings = settings(
-    max_examples=60, stateful_step_count=25, deadline=None,
+    max_examples=60,
+    stateful_step_count=25,
+    deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink takes longer than a test may
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

@@ -85,8 +85,15 @@ def test_a_name_that_changed_hands_stays_with_its_new_holder(inside):
 
 @pytest.mark.parametrize(
     ("name", "error"),
-    [("", ValueError), ("@name", ValueError), ("{name", ValueError), ("name}", ValueError),
-     (None, TypeError), (7, TypeError), (b"name", TypeError)],
+    [
+        ("", ValueError),
+        ("@name", ValueError),
+        ("{name", ValueError),
+        ("name}", ValueError),
+        (None, TypeError),
+        (7, TypeError),
+        (b"name", TypeError),
+    ],
 )
 def test_what_is_no_name(inside, name, error):
     async def body():

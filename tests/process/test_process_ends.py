@@ -182,11 +182,18 @@ def test_calls_of_the_terminated_raise(inside):
             await waits()
         finally:
             for call in (
-                process.pid, process.inbox, process.self_task,
-                lambda: process.send(me, "ghost"), lambda: process.spawn(waits),
-                lambda: process.broadcast([me], "ghost"), lambda: process.lookup("name"),
-                lambda: process.send_after(0, me, "ghost"), lambda: process.register("ghost"),
-                lambda: process.cancel(me), lambda: process.monitor(me), lambda: process.exit(),
+                process.pid,
+                process.inbox,
+                process.self_task,
+                lambda: process.send(me, "ghost"),
+                lambda: process.spawn(waits),
+                lambda: process.broadcast([me], "ghost"),
+                lambda: process.lookup("name"),
+                lambda: process.send_after(0, me, "ghost"),
+                lambda: process.register("ghost"),
+                lambda: process.cancel(me),
+                lambda: process.monitor(me),
+                lambda: process.exit(),
             ):
                 with pytest.raises(NotAProcess):
                     call()

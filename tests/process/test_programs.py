@@ -139,10 +139,12 @@ class Programs(RuleBasedStateMachine):
             assert set(facts.links) == {other.pid for other in one.links}
             assert facts.names == tuple(one.names)
             watched = sorted(
-                other.pid for other in living for _, watcher in other.monitors if watcher is one)
+                other.pid for other in living for _, watcher in other.monitors if watcher is one
+            )
             assert sorted(facts.monitors) == watched
             assert sorted(facts.monitored_by) == sorted(
-                watcher.pid for _, watcher in one.monitors if watcher.alive)
+                watcher.pid for _, watcher in one.monitors if watcher.alive
+            )
         for name in NAMES:
             holders = [one.pid for one in living if name in one.names]
             assert process.lookup(name) == (holders[0] if holders else None)
@@ -254,8 +256,12 @@ class Programs(RuleBasedStateMachine):
         one = self.pick_living(number)
         if one is None:
             return
-        mine = [(ref, other) for other in self.models for ref, watcher in other.monitors
-                if watcher is one]
+        mine = [
+            (ref, other)
+            for other in self.models
+            for ref, watcher in other.monitors
+            if watcher is one
+        ]
         if not mine:
             return
         ref, other = mine[pick % len(mine)]
@@ -263,7 +269,8 @@ class Programs(RuleBasedStateMachine):
         gone = [r for r, o in mine if (o is other if whole else r is ref)]
         other.monitors = [(r, w) for r, w in other.monitors if r not in gone]
         one.events = [
-            event for event in one.events
+            event
+            for event in one.events
             if event[3] not in gone and not (whole and event[0] == "EXIT" and event[1] == other.pid)
         ]
 
@@ -313,7 +320,8 @@ class Programs(RuleBasedStateMachine):
 
     @precondition(lambda self: self.models)
     @rule(
-        number=st.integers(0, 99), to=st.integers(0, 99),
+        number=st.integers(0, 99),
+        to=st.integers(0, 99),
         then=st.sampled_from(["wait", "cancel", "end"]),
     )
     def timer(self, number: int, to: int, then: str) -> None:
@@ -348,13 +356,16 @@ class Programs(RuleBasedStateMachine):
     def compare(self, one: Model) -> None:
         def call() -> tuple[list[Any], list[Any]]:
             box, events = process.inbox(), process.events()
-            return ([box.receive_nowait().payload for _ in range(len(box))],
-                    [events.receive_nowait() for _ in range(len(events))])
+            return (
+                [box.receive_nowait().payload for _ in range(len(box))],
+                [events.receive_nowait() for _ in range(len(events))],
+            )
 
         mail, events = self.order(one, call)
         assert mail == one.mail
         assert [(event.kind, event.sender, event.reason, event.ref) for event in events] == (
-            one.events)
+            one.events
+        )
         one.mail, one.events = [], []
 
     def teardown(self) -> None:

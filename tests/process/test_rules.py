@@ -145,10 +145,15 @@ def test_rule_3_results(inside, crashes, end, step):
         event = await process.wait(process.spawn(child))
         return event.reason, event.result.value, event.result.error
 
-    assert inside(body) == {
-        "return": ("normal", "value", None), "raise": ("error", None, error),
-        "cancel": ("cancelled", None, None), "exit": ("done early", None, None),
-    }[end]
+    assert (
+        inside(body)
+        == {
+            "return": ("normal", "value", None),
+            "raise": ("error", None, error),
+            "cancel": ("cancelled", None, None),
+            "exit": ("done early", None, None),
+        }[end]
+    )
     assert len(crashes()) == (end == "raise")  # logged once
 
 

@@ -74,12 +74,19 @@ def test_malformed_pids_raise_from_each_call(inside, dest):
     async def body():
         me = process.pid()
         for call in (
-            lambda: process.send(dest, "topic"), lambda: process.broadcast([me, dest], "topic"),
-            lambda: process.send_threadsafe(dest, "topic"), lambda: process.monitor(dest),
-            lambda: process.send_after(0, dest, "topic"), lambda: process.unmonitor(dest),
-            lambda: process.link(dest), lambda: process.unlink(dest), lambda: process.info(dest),
-            lambda: process.cancel(dest), lambda: process.terminate(dest),
-            lambda: process.register("name", dest), lambda: PID.parse(dest),
+            lambda: process.send(dest, "topic"),
+            lambda: process.broadcast([me, dest], "topic"),
+            lambda: process.send_threadsafe(dest, "topic"),
+            lambda: process.monitor(dest),
+            lambda: process.send_after(0, dest, "topic"),
+            lambda: process.unmonitor(dest),
+            lambda: process.link(dest),
+            lambda: process.unlink(dest),
+            lambda: process.info(dest),
+            lambda: process.cancel(dest),
+            lambda: process.terminate(dest),
+            lambda: process.register("name", dest),
+            lambda: PID.parse(dest),
         ):
             with pytest.raises(InvalidPID):
                 call()
@@ -106,16 +113,26 @@ def test_a_destination_is_text(inside, dest):
 
 @pytest.mark.parametrize(
     ("topic", "error"),
-    [("", ValueError), ("@", ValueError), ("@exit", ValueError), (Text("@x"), ValueError),
-     (None, TypeError), (b"topic", TypeError), (1, TypeError)],
+    [
+        ("", ValueError),
+        ("@", ValueError),
+        ("@exit", ValueError),
+        (Text("@x"), ValueError),
+        (None, TypeError),
+        (b"topic", TypeError),
+        (1, TypeError),
+    ],
 )
 def test_bad_topics_are_refused_by_each_call(inside, topic, error):
     async def body():
         me = process.pid()
         for call in (
-            lambda: process.send(me, topic), lambda: process.broadcast([me], topic),
-            lambda: process.send_threadsafe(me, topic), lambda: process.listen(topic),
-            lambda: process.send_after(0, me, topic), lambda: process.unlisten(topic),
+            lambda: process.send(me, topic),
+            lambda: process.broadcast([me], topic),
+            lambda: process.send_threadsafe(me, topic),
+            lambda: process.listen(topic),
+            lambda: process.send_after(0, me, topic),
+            lambda: process.unlisten(topic),
         ):
             with pytest.raises(error):
                 call()
@@ -135,7 +152,8 @@ def test_a_topic_of_another_str_type_arrives_as_str(inside):
         process.send_after(0, me, Text("c"))
         await process.receive(lambda message: message.topic == "c")
         assert [(type(one.topic), one.topic) for one in drain(process.inbox())] == [
-            (str, "a"), (str, "b"),
+            (str, "a"),
+            (str, "b"),
         ]
 
     inside(body)
@@ -194,7 +212,8 @@ def test_send_threadsafe_from_the_same_and_from_another_thread(inside):
         process.send_threadsafe("nobody", "lost")
         seen = [await process.inbox().receive() for _ in range(2)]
         assert [(one.topic, one.payload, one.sender) for one in seen] == [
-            ("here", None, None), ("there", "payload", None),
+            ("here", None, None),
+            ("there", "payload", None),
         ]
 
     inside(body)
@@ -283,12 +302,22 @@ def test_calls_that_need_a_self_raise_outside_a_process(run):
         async with App() as app:
             pid = process.spawn(waits)
             for call in (
-                process.pid, process.self_task, process.inbox, process.events, process.exit,
-                process.get_options, process.set_options, process.receive,
-                lambda: process.listen("topic"), lambda: process.unlisten("topic"),
-                lambda: process.monitor(pid), lambda: process.unmonitor(pid),
-                lambda: process.link(pid), lambda: process.unlink(pid),
-                lambda: process.register("name"), lambda: process.spawn_linked(waits),
+                process.pid,
+                process.self_task,
+                process.inbox,
+                process.events,
+                process.exit,
+                process.get_options,
+                process.set_options,
+                process.receive,
+                lambda: process.listen("topic"),
+                lambda: process.unlisten("topic"),
+                lambda: process.monitor(pid),
+                lambda: process.unmonitor(pid),
+                lambda: process.link(pid),
+                lambda: process.unlink(pid),
+                lambda: process.register("name"),
+                lambda: process.spawn_linked(waits),
                 lambda: process.spawn_monitored(waits),
                 lambda: process.spawn_linked_monitored(waits),
             ):

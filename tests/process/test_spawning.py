@@ -101,10 +101,16 @@ def test_the_source_of_exactly_one_entry_is_that_entry(run):
 @pytest.mark.parametrize(
     ("target", "error"),
     [
-        ("unknown", UnknownEntry), ("app:unknown", UnknownEntry), ("", UnknownEntry),
-        ("no_such_module_here:function", UnknownEntry), (HERE + "missing", UnknownEntry),
-        (HERE + "not_a_function", UnknownEntry), (None, TypeError), (7, TypeError),
-        (not_async, TypeError), (HERE + "not_async", TypeError),
+        ("unknown", UnknownEntry),
+        ("app:unknown", UnknownEntry),
+        ("", UnknownEntry),
+        ("no_such_module_here:function", UnknownEntry),
+        (HERE + "missing", UnknownEntry),
+        (HERE + "not_a_function", UnknownEntry),
+        (None, TypeError),
+        (7, TypeError),
+        (not_async, TypeError),
+        (HERE + "not_async", TypeError),
         (HERE + "adds.missing", UnknownEntry),
     ],
 )
@@ -215,9 +221,13 @@ def test_a_failed_spawn_leaves_nothing(run):
         async with app:
             taken = process.spawn(waits, "small", name="taken")
             for error, host, name in (
-                (HostFull, "small", None), (HostFull, "small", "new"),
-                (NameTaken, "big", "taken"), (ValueError, "big", "@bad"),
-                (ValueError, "big", "{bad"), (ValueError, "big", ""), (TypeError, "big", 7),
+                (HostFull, "small", None),
+                (HostFull, "small", "new"),
+                (NameTaken, "big", "taken"),
+                (ValueError, "big", "@bad"),
+                (ValueError, "big", "{bad"),
+                (ValueError, "big", ""),
+                (TypeError, "big", 7),
             ):
                 with pytest.raises(error):
                     process.spawn(waits, host, name=name)
@@ -277,7 +287,8 @@ def test_spawn_linked_monitored_does_both(inside):
         assert process.info(pid).links == (process.pid(),)
         seen = [await process.events().receive() for _ in range(2)]
         assert [(one.kind, one.sender, one.ref) for one in seen] == [
-            ("EXIT", pid, ref), ("LINK_DOWN", pid, None),
+            ("EXIT", pid, ref),
+            ("LINK_DOWN", pid, None),
         ]
 
     inside(body)
@@ -287,7 +298,9 @@ def test_relations_of_a_spawn_that_fails(inside):
     async def body():
         process.register("taken")
         for spawn in (
-            process.spawn_linked, process.spawn_monitored, process.spawn_linked_monitored,
+            process.spawn_linked,
+            process.spawn_monitored,
+            process.spawn_linked_monitored,
         ):
             with pytest.raises(NameTaken):
                 spawn(waits, name="taken")

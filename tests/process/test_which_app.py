@@ -13,10 +13,14 @@ from wsrelay import App, NoApp, PlainTextResponse, WrongThread, process
 def test_no_app_raises_from_each_call(run):
     def calls():
         for call in (
-            lambda: process.spawn(waits), lambda: process.send("name", "topic"),
-            lambda: process.lookup("name"), lambda: process.cancel("name"),
-            lambda: process.info("name"), lambda: process.send_after(0, "name", "topic"),
-            lambda: process.broadcast(["name"], "topic"), lambda: process.terminate("name"),
+            lambda: process.spawn(waits),
+            lambda: process.send("name", "topic"),
+            lambda: process.lookup("name"),
+            lambda: process.cancel("name"),
+            lambda: process.info("name"),
+            lambda: process.send_after(0, "name", "topic"),
+            lambda: process.broadcast(["name"], "topic"),
+            lambda: process.terminate("name"),
             lambda: process.unregister("name"),
         ):
             with pytest.raises(NoApp):
@@ -181,7 +185,9 @@ def test_handlers_have_their_app(run):
         for app in apps:
             add_route(app)
         async with (
-            apps[0].running() as one, apps[1].running() as two, aiohttp.ClientSession() as session,
+            apps[0].running() as one,
+            apps[1].running() as two,
+            aiohttp.ClientSession() as session,
         ):
             for server, name in ((one, "one"), (two, "two"), (one, "one")):
                 async with session.get(f"http://127.0.0.1:{server.port}/") as response:
@@ -200,8 +206,11 @@ def test_the_body_of_running_has_its_app(run):
 
 def test_another_thread_is_refused(run):
     def calls(pid, seen):
-        for call in (lambda: process.send(pid, "topic"), lambda: process.cancel(pid),
-                     lambda: process.info(pid)):
+        for call in (
+            lambda: process.send(pid, "topic"),
+            lambda: process.cancel(pid),
+            lambda: process.info(pid),
+        ):
             with pytest.raises(WrongThread):
                 call()
         with pytest.raises(NoApp):

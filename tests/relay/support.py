@@ -261,7 +261,11 @@ class Client:
 
     @classmethod
     async def open(
-        cls, port: int, trailing: bytes = b"", receive: int | None = None, path: str = "/",
+        cls,
+        port: int,
+        trailing: bytes = b"",
+        receive: int | None = None,
+        path: str = "/",
         **settings: Any,
     ) -> "Client":
         """Connect and shake hands.

@@ -24,7 +24,8 @@ class Site:
         router.setdefault("post_options", ANY_ORIGIN)
         self.requests = []
         routes = self.app.router(
-            "", post_middleware=["real_ip"] * router.pop("real_ip", False) + ["websocket_relay"],
+            "",
+            post_middleware=["real_ip"] * router.pop("real_ip", False) + ["websocket_relay"],
             **router,
         )
         routes.get("/ws")(self.connect)

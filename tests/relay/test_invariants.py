@@ -182,7 +182,8 @@ def test_5_leave_precedes_exit_and_the_pid_is_dead_for_ever(loop, end):
                 lengths = []
                 async with here.client() as client:
                     watch_exit(
-                        here.app.scheduler, client.pid,
+                        here.app.scheduler,
+                        client.pid,
                         lambda _, to=lengths, pid=target: to.append(process.info(pid).queue_length),
                     )
                     if end == "client_close":
@@ -293,9 +294,10 @@ def test_8_memory_of_a_connection_is_bounded_whatever_its_client_does(loop):
                 await asyncio.sleep(0)
                 sent = tracemalloc.get_traced_memory()[0]
                 await until(
-                    lambda: all(one.writer.transport.get_write_buffer_size() == 0
-                                for one in clients)
-                    or process.info(here.target).queue_length >= 1024
+                    lambda: (
+                        all(one.writer.transport.get_write_buffer_size() == 0 for one in clients)
+                        or process.info(here.target).queue_length >= 1024
+                    )
                 )
                 grown = tracemalloc.get_traced_memory()[0] - sent
             finally:

@@ -44,8 +44,11 @@ def test_leave_with_the_old_metadata_then_join_with_the_new(loop):
                 assert message["metadata"] == {"room": 2}
                 assert here.mail.topics() == ["ws.join", "ws.message", "ws.leave"]
                 assert here.mail.all[-1].payload == {
-                    "client_pid": client.pid, "reason": "transferred", "code": 1006,
-                    "clean": True, "metadata": {"room": 1, "user": 7},
+                    "client_pid": client.pid,
+                    "reason": "transferred",
+                    "code": 1006,
+                    "clean": True,
+                    "metadata": {"room": 1, "user": 7},
                 }
                 assert process.info(client.pid).target == other
 
@@ -103,8 +106,11 @@ def test_pid_uptime_and_message_count_survive(loop):
                 here.advance(4.5)
                 beat = await mail.until_topic("ws.heartbeat")
                 assert beat == {
-                    "client_pid": client.pid, "uptime": "10.5s", "uptime_ms": 10500,
-                    "message_count": 3, "metadata": {},
+                    "client_pid": client.pid,
+                    "uptime": "10.5s",
+                    "uptime_ms": 10500,
+                    "message_count": 3,
+                    "metadata": {},
                 }
                 assert here.mail.of("ws.heartbeat") == []
                 client.close(1000)
@@ -209,7 +215,9 @@ def test_a_bad_field_changes_nothing_and_the_sender_is_told(loop, error):
             async with here.client() as client:
                 other, moved = here.keeper()
                 good = {
-                    "target_pid": other, "message_topic": "chat", "heartbeat_interval": "1s",
+                    "target_pid": other,
+                    "message_topic": "chat",
+                    "heartbeat_interval": "1s",
                     "metadata": {},
                 }
                 fields = {**good, **BAD[error]}
@@ -217,7 +225,9 @@ def test_a_bad_field_changes_nothing_and_the_sender_is_told(loop, error):
                 process.spawn(as_process, None, client, fields, answers)
                 answer = await answers.until_topic("ws.control.error")
                 assert answer == {
-                    "client_pid": client.pid, "error": error, "target_pid": fields["target_pid"],
+                    "client_pid": client.pid,
+                    "error": error,
+                    "target_pid": fields["target_pid"],
                 }
                 assert answers.all[0].sender == client.pid
                 client.send("x")
@@ -241,8 +251,10 @@ def test_dead_malformed_and_websocket_targets_are_refused(loop):
             await answers.until(5)
             errors = {one.payload["target_pid"]: one.payload["error"] for one in answers.all}
             assert errors[gone] == errors["{app:processes|0x1}"] == "target_pid: no such process"
-            assert errors[other.pid] == errors[client.pid] == (
-                "target_pid: must not be a WebSocket connection"
+            assert (
+                errors[other.pid]
+                == errors[client.pid]
+                == ("target_pid: must not be a WebSocket connection")
             )
             assert "{broken" in errors
             client.send("x")
@@ -334,7 +346,9 @@ def test_transfer_behind_the_clients_close(loop):
                 assert here.mail.topics() == ["ws.join", "ws.message", "ws.leave"]
                 leave = here.mail.all[-1].payload
                 assert (leave["reason"], leave["code"], leave["clean"]) == (
-                    "transferred", 1006, True
+                    "transferred",
+                    1006,
+                    True,
                 )
                 last = mail.all[-1].payload
                 assert mail.topics() == ["ws.join", "ws.leave"]
@@ -402,8 +416,10 @@ def test_ten_thousand_messages_across_two_hundred_transfers(loop):
                     client.close(1000)
                     assert (await here.exit_of(client)).result.value["clean"]
                 await until(
-                    lambda: sum(mail.topics().count("ws.join") for mail in mails)
-                    == sum(mail.topics().count("ws.leave") for mail in mails)
+                    lambda: (
+                        sum(mail.topics().count("ws.join") for mail in mails)
+                        == sum(mail.topics().count("ws.leave") for mail in mails)
+                    )
                 )
                 for client in (one, two):
                     stays = sum(check_stays(mail, client.pid) for mail in mails)
