@@ -238,6 +238,11 @@ def anchors(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_no_gap_is_left_to_fill_in(page):
+    assert re.findall(r"@[A-Z]+@|\bTODO\b|\bto come\b", page.read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_lead_somewhere(page):
     assert len(set(anchors(page))) == len(list(anchors(page)))
     text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
