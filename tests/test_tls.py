@@ -131,7 +131,9 @@ def test_certificate_and_key_in_one_file(folder):
 
 
 def test_a_certificate_with_the_chain_behind_it(folder):
-    authority = self_signed(folder, "authority", subject="/CN=authority")
+    # CPython 3.13 checks strictly: an authority says that it may sign (RFC 5280 4.2.1.3).
+    use = "keyUsage=critical,keyCertSign"
+    authority = self_signed(folder, "authority", use, subject="/CN=authority")
     pair = signed_by(authority, folder, "leaf", "/CN=localhost")
     chain = folder / "chain.pem"
     chain.write_text(pair.cert.read_text() + authority.cert.read_text())
