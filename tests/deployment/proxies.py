@@ -202,6 +202,8 @@ def haproxy(folder: Path, title: str, port: int, **changes: str) -> Iterator[Pro
                 "/etc/ssl/app/both.pem": str(both),
                 "127.0.0.1:8080": f"127.0.0.1:{port}",
                 "inter 2s": "inter 50ms",
+                # Without it a check may take no longer than that, which a busy machine can't hold.
+                "option httpchk GET /healthz": "option httpchk GET /healthz\n    timeout check 10s",
                 **changes,
             },
         )
