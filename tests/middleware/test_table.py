@@ -54,6 +54,12 @@ def test_an_unknown_name():
     ]
 
 
+def test_a_misspelt_name_is_told_before_what_it_lacks():
+    assert problems(["tokn_auth"], {}, [], {}) == [
+        (("middleware", 0), 'unknown middleware "tokn_auth", did you mean "token_auth"?')
+    ]
+
+
 def test_a_misspelt_name_still_owns_its_options():
     """One slip is one problem; what is wrong with the options themselves is told too."""
     unknown = 'unknown middleware "websocket_relais", did you mean "websocket_relay"?'

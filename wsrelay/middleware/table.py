@@ -185,9 +185,11 @@ class _Half:
             self.built.append(kind.make(self.options, **wanted))
         except OptionError as error:
             for option, text in error.problems:
-                # What is missing has no place of its own.
+                # What is missing has no place of its own. A misspelt name there is told first.
                 given = option in self.options
-                self.problems[(self.options_key, option) if given else (self.key, at)] = text
+                self.problems.setdefault(
+                    (self.options_key, option) if given else (self.key, at), text
+                )
 
     def _take(self, at: int, layer: Any) -> None:
         """Take what the application brings: an object, or its import path."""
