@@ -65,7 +65,7 @@ async def test_the_answer_waits_for_a_drain_that_was_cut_short():
                 process.tell(process.pid, "again", message.payload + 1)
 
     stage = Stage()
-    workers = [stage.spawn(busy, 8) for _ in range(64)]
+    workers = [stage.spawn(busy, 1) for _ in range(64)]
     connection, wire = stage.connect(stage.spawn(echo))
     await settle()
     for worker in workers:
