@@ -1,8 +1,8 @@
 """The socket behind a transport, for writes that need nothing of the transport.
 
 A transport of uvloop or asyncio whose write buffer is empty does no more for a write than a `send`,
-and a call and its own accounts around it, for every write. The descriptor stays the transport's: it is
-open until `connection_lost` has been called, and is not used after that.
+and a call and its own accounts around it, for every write. The descriptor stays the transport's: it
+is open until `connection_lost` has been called, and is not used after that.
 """
 
 # Only the transports known to send what they are given, as it is, to the socket that they name.
