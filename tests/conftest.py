@@ -32,6 +32,14 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def keep_imports_out() -> Iterator[None]:
+    """The same for what the tests of a file import when they run, such as matplotlib."""
+    yield
+    gc.collect()
+    gc.freeze()
+
+
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 LOOPS: dict[str, dict[str, Any]] = {
