@@ -21,6 +21,7 @@ CORE = {
     "mailbox": "_mailbox",
     "process": "_scheduler _process _hint _park _inbox _mail _coroutine _send",
     "frame": "_gather _encode _wsproto _frame",
+    "head": "_head",
     "connection": (
         "_deadlines _socket _outbox _gate _payload _ending _sending _receiving _connection"
     ),

@@ -1,12 +1,14 @@
 """The compiled core of wsrelay: PIDs, mailboxes, processes, frames and connections.
 
-It knows bytes, mailboxes and PIDs; no HTTP, no YAML, no logging. Users import from `wsrelay`.
+It knows bytes, mailboxes and PIDs; no YAML, no logging, and of HTTP only the bytes of a plain head.
+Users import from `wsrelay`.
 """
 
 from wsrelay_core._connection import Connection
 from wsrelay_core._context import process_var, scheduler_var
 from wsrelay_core._coroutine import CoroutineProcess
 from wsrelay_core._frame import FrameCodec
+from wsrelay_core._head import read_plain_head
 from wsrelay_core._inbox import Inbox, receive_matching, select, set_duration_reader
 from wsrelay_core._mailbox import Message
 from wsrelay_core._pid import PID
@@ -46,6 +48,7 @@ __all__ = [
     "current_scheduler",
     "give_up_watch",
     "process_var",
+    "read_plain_head",
     "receive_matching",
     "resolve",
     "scheduler_for_thread",

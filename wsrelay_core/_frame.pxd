@@ -86,6 +86,7 @@ cdef class FrameCodec:
     cdef int _begin_wsproto(
         self, const unsigned char* head, Py_ssize_t size, uint64_t length
     ) except -2
+    cdef bint _plain_close(self, const unsigned char* head, Py_ssize_t size) except -1
     cdef int _payload(self) except -2
     cdef int _whole(self, const unsigned char* data, Py_ssize_t size) except -2
     cdef int _part(self, const unsigned char* data, Py_ssize_t size) except -2

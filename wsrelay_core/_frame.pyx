@@ -1,9 +1,10 @@
 # cython: auto_pickle=False, autotestdict=False
 """FrameCodec: WebSocket frames (RFC 6455 section 5) into whole messages, and back. No I/O.
 
-Two lanes. Plain frames (TEXT or BINARY in one frame, not compressed; PING; PONG) are read here,
-straight from the caller's window into the `str` or `bytes` that is handed over. Everything else
-goes through wsproto (`_wsproto`), whose verdicts are final. README.md lists where they differ.
+Two lanes. Plain frames (TEXT or BINARY in one frame, not compressed; PING; PONG; a CLOSE with
+nothing odd in it) are read here, straight from the caller's window into the `str` or `bytes` that
+is handed over. Everything else goes through wsproto (`_wsproto`), whose verdicts are final.
+README.md lists where they differ.
 """
 
 cimport cython
@@ -58,8 +59,14 @@ cdef enum:
     FREE_FRAGMENTS = 1024
     BYTES_PER_FRAGMENT = 64
 
+cdef const unsigned char* NO_KEY = b"\x00\x00\x00\x00"
 cdef object NO_RSV = RsvBits(False, False, False)
 cdef dict OPCODES = {int(opcode): opcode for opcode in Opcode}
+
+
+cdef inline bint usual_code(int code) noexcept:
+    """Close codes that any peer may send; what is with the others, wsproto knows."""
+    return 1000 <= code <= 1003 or 1007 <= code <= 1011 or 3000 <= code <= 4999
 
 
 @cython.final
@@ -260,6 +267,8 @@ cdef class FrameCodec:
         self._opcode = first & OPCODE
         self._by_wsproto = not (sound and self._native and self._plain(first))
         if self._by_wsproto:
+            if self._opcode == CLOSE and sound and self._native and self._plain_close(head, size):
+                return self._end(CLOSE)
             return self._begin_wsproto(head, size, length)
         if length > self._max_message and not self._opcode & CONTROL:
             return self._fail(MESSAGE_TOO_BIG, "message too big")
@@ -276,6 +285,27 @@ cdef class FrameCodec:
             and first & OPCODE != CONTINUATION
             and (self._lane is None or not self._lane.open)
         )
+
+    cdef bint _plain_close(self, const unsigned char* head, Py_ssize_t size) except -1:
+        """Read a close frame that is wholly there, with a usual code and a reason in ASCII.
+
+        Of any other nothing is read: wsproto judges it.
+        """
+        cdef const unsigned char* data = self._data + self._pos
+        cdef const unsigned char* key = head + size - MASK_KEY if head[1] & MASKED else NO_KEY
+        cdef Py_ssize_t length = head[1] & LENGTH
+        cdef unsigned char reason[MAX_CONTROL]
+        cdef int code = NO_STATUS
+        if length == 1 or length > self._size - self._pos:
+            return False
+        if length:
+            code = (data[0] ^ key[0]) << 8 | (data[1] ^ key[1])
+            if not usual_code(code) or not mask(reason, data + 2, length - 2, key, 2):
+                return False
+        self.close_code = code
+        self.close_reason = PyUnicode_DecodeUTF8(<const char*>reason, max(0, length - 2), NULL)
+        self._closed = True
+        return True
 
     cdef int _payload(self) except -2:
         cdef const unsigned char* data = self._data + self._pos
