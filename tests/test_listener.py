@@ -215,6 +215,7 @@ def test_when_descriptors_run_out(monkeypatch):
         ):
             monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
             assert descriptors_run_out(sock) is out
+            assert descriptors_run_out(sock, max(0, free - RESERVE)) is out
 
         def no_more(_):
             raise OSError(24, "Too many open files")
@@ -222,6 +223,8 @@ def test_when_descriptors_run_out(monkeypatch):
         monkeypatch.setattr(os, "dup", no_more)
         monkeypatch.setattr(resource, "getrlimit", lambda _: (10**6, 10**6))
         assert descriptors_run_out(sock)
+        assert descriptors_run_out(sock, 10**6 - 2 * RESERVE)
+        assert not descriptors_run_out(sock, 10**6 - 2 * RESERVE - 1)
 
 
 def test_a_unix_socket_keeps_its_file(run_everywhere, tmp_path):
@@ -320,7 +323,7 @@ def test_an_accept_that_fails(run_everywhere, caplog, error, told):
     async def main():
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
-            made = Listener("it", [Sockets(sock, error)], Hello, lambda: None)
+            made = Listener("it", [Sockets(sock, error)], lambda _: Hello(), lambda _: None)
             reader, writer = await asyncio.open_connection(*sock.getsockname())
             assert await reader.read() == b"hello"
             writer.close()
@@ -339,7 +342,7 @@ def test_sockets_that_can_t_listen_are_closed(run):
         with socket.socket() as one, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
             one.bind(("127.0.0.1", 0))
             with pytest.raises(OSError):
-                Listener("it", [one, other], asyncio.Protocol, lambda: None)
+                Listener("it", [one, other], lambda _: asyncio.Protocol(), lambda _: None)
             assert one.fileno() == other.fileno() == -1
 
     run(main())
@@ -353,7 +356,13 @@ def test_a_connection_that_fails_is_no_more_than_a_line(run_everywhere, tmp_path
     async def main():
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
-            made = Listener("it", [sock], asyncio.Protocol, lambda: None, ssl=server_context)
+            made = Listener(
+                "it",
+                [sock],
+                lambda _: asyncio.Protocol(),
+                lambda _: None,
+                ssl=server_context,
+            )
             _, writer = await asyncio.open_connection(*sock.getsockname())
             await until(lambda: len(made.connecting) == 1)
             writer.write(b"GET / HTTP/1.1\r\n\r\n")

@@ -31,15 +31,17 @@ class Listener:
     Args:
         name: of the server, for the log.
         sockets: bound ones, which it owns from now on.
-        factory: makes the protocol of a connection.
-        why_full: tells in words why there is no room for another connection; None: there is.
+        factory: makes the protocol of a connection; it is given the address of the other side, as
+            `accept` tells it.
+        why_full: tells in words why there is no room for another connection; None: there is. It is
+            given the descriptor of the connection that was accepted last, -1 for none.
         settings: further arguments of the loop's `connect_accepted_socket`.
 
     Attributes:
         sockets: those that it listens on; none once it is closed.
         accepting: whether it takes connections now.
-        connecting: protocols of the connections that were accepted and are not handed over yet;
-            with TLS, those whose handshake is under way.
+        connecting: the connections that were accepted and are not handed over yet (with TLS, those
+            whose handshake is under way): their tasks, each with its protocol.
 
     Raises:
         OSError: it can't listen on one of them; all are closed then.
@@ -49,8 +51,8 @@ class Listener:
         self,
         name: str,
         sockets: Sequence[socket.socket],
-        factory: Callable[[], asyncio.Protocol],
-        why_full: Callable[[], str | None],
+        factory: Callable[[Any], asyncio.Protocol],
+        why_full: Callable[[int], str | None],
         **settings: Any,
     ) -> None:
         self.sockets = list(sockets)
@@ -60,8 +62,8 @@ class Listener:
         self._why_full = why_full
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        self.connecting: set[asyncio.Protocol] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.connecting: dict[asyncio.Task[Any], asyncio.Protocol] = {}
+        self._newest = -1
         self._timer: asyncio.TimerHandle | None = None
         self._log = Limited(most=1, period=60.0)
         try:
@@ -97,31 +99,35 @@ class Listener:
     def _accept(self, listening: socket.socket) -> None:
         """Somebody connects."""
         for count in range(ACCEPTS_AT_ONCE if self.accepting else 0):
-            reason = self._why_full()
+            reason = self._why_full(self._newest)
             if reason is not None:
                 if count == 0:  # else it is not known whether somebody waits: the loop will tell
                     self._pause(reason)
                 return
             try:
-                sock = listening.accept()[0]
+                sock, address = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:  # no descriptor or no memory, for the whole machine maybe
                 self._pause(describe(error))
                 return
-            protocol = self._factory()
-            self.connecting.add(protocol)
-            task = self._loop.create_task(self._connect(sock, protocol))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._newest = sock.fileno()
+            self._connect(sock, self._factory(address))
 
-    async def _connect(self, sock: socket.socket, protocol: asyncio.Protocol) -> None:
-        try:
-            await self._loop.connect_accepted_socket(lambda: protocol, sock, **self._settings)
-        except OSError as error:  # it is gone already, or its TLS handshake failed
+    def _connect(self, sock: socket.socket, protocol: asyncio.Protocol) -> None:
+        task = self._loop.create_task(
+            self._loop.connect_accepted_socket(lambda: protocol, sock, **self._settings)
+        )
+        self.connecting[task] = protocol
+        task.add_done_callback(self._connected)
+
+    def _connected(self, task: asyncio.Task[Any]) -> None:
+        del self.connecting[task]
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, OSError):  # it is gone already, or its TLS handshake failed
             logger.debug("%s: a connection failed: %s", self._name, describe(error))
-        finally:
-            self.connecting.discard(protocol)
+        elif error is not None:
+            logger.error("%s: a connection failed", self._name, exc_info=error)
 
     def _pause(self, reason: str) -> None:
         self._log.warning(logger, "%s accepts no more connections for now: %s", self._name, reason)
@@ -129,20 +135,20 @@ class Listener:
         self._timer = self._loop.call_later(RETRY, self._look)
 
     def _look(self) -> None:
-        if self._why_full() is None:
+        if self._why_full(-1) is None:
             self._go_on()
         else:
             self._timer = self._loop.call_later(RETRY, self._look)
 
 
-def descriptors_run_out(sock: socket.socket) -> bool:
+def descriptors_run_out(sock: socket.socket, newest: int = -1) -> bool:
     """Whether one more connection would take a descriptor of the `RESERVE`.
 
-    The kernel gives the lowest number that is free, so a duplicate of `sock` shows how far the
-    table of descriptors is filled.
+    The kernel gives the lowest number that is free, so that of the `newest` descriptor shows how
+    far the table is filled. Near its end, or without one, a duplicate of `sock` shows it exactly.
     """
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if limit == resource.RLIM_INFINITY:
+    if limit == resource.RLIM_INFINITY or 0 <= newest < limit - 2 * RESERVE:
         return False
     try:
         probe = os.dup(sock.fileno())

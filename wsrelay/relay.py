@@ -264,7 +264,7 @@ class Relay:
         connection = RelayConnection(
             self,
             request,
-            seat.give_back,
+            seat,
             scheduler,
             _host(scheduler, request),
             deflate=deflate,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from wsrelay.config import format_duration
@@ -15,7 +15,7 @@ from wsrelay.relay_command import FieldError, RelayCommand, read_command
 from wsrelay_core import PID, Connection, Host, Process, Scheduler, resolve
 
 if TYPE_CHECKING:
-    from wsrelay.relay import Relay
+    from wsrelay.relay import Relay, Seat
 
 __all__ = ["RelayConnection", "find_target"]
 
@@ -29,7 +29,7 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
     Args:
         relay: the middleware.
         request: the handshake.
-        give_back: frees the connection's place among those that its relay may have open.
+        seat: its place among the connections that its relay may have open.
         scheduler, host, settings: see `wsrelay_core.Connection`.
 
     Attributes:
@@ -38,13 +38,13 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
         subprotocol: the chosen one, None for none.
     """
 
-    __slots__ = ("_give_back", "client", "path", "relay", "subprotocol")
+    __slots__ = ("_seat", "client", "path", "relay", "subprotocol")
 
     def __init__(
         self,
         relay: Relay,
         request: Request,
-        give_back: Callable[[], None],
+        seat: Seat,
         scheduler: Scheduler,
         host: Host,
         **settings: Any,
@@ -54,7 +54,7 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
         self.client: Client | None = request.client
         self.path = request.path
         self.subprotocol: str | None = None
-        self._give_back = give_back
+        self._seat = seat
 
     def on_control_message(self, payload: Any, sender: PID | None) -> None:
         """`ws.control`: transfer or reconfigure; nothing changes if any field is bad."""
@@ -96,7 +96,7 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
 
     def on_ended(self, record: dict[str, Any]) -> None:
         """The close record goes to one line."""
-        self._give_back()
+        self._seat.give_back()
         self.relay.tally.add(record)
         connections.info(
             "%s ended: %s code=%s reason=%s initiator=%s clean=%s uptime=%s in=%d/%dB out=%d/%dB",
@@ -122,7 +122,7 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
     def abandon(self) -> None:
         """The 101 could not be sent: nobody ever knew this PID."""
         super().abandon()
-        self._give_back()
+        self._seat.give_back()
 
     def describe(self) -> dict[str, Any]:
         """Facts for `process.info`."""

@@ -113,14 +113,15 @@ class Server:
         self._file: SocketFile | None = None
         self._tls: ReloadableContext | None = None
 
-    def protocol(self) -> HTTPProtocol:
-        """A protocol for one new connection."""
+    def protocol(self, peername: Any = None) -> HTTPProtocol:
+        """A protocol for one new connection, whose other side has this address."""
         return HTTPProtocol(
             handler=self._dispatcher,
             server=self.state,
             limits=self.service.limits,
             timeouts=self.service.timeouts,
             context=self._context,
+            peername=peername,
         )
 
     async def listen(self, address: Address) -> None:
@@ -160,16 +161,16 @@ class Server:
         finally:
             server.close()
 
-    def _why_full(self) -> str | None:
-        """Why there is no room for another connection; None: there is."""
+    def _why_full(self, newest: int) -> str | None:
+        """Why there is no room for another connection than the `newest`; None: there is."""
         limit, listener = self.service.limits.connections, self._listener
         assert listener is not None
         if limit:
             connected: Collection[object] = self.state.connections
-            connecting = sum(one not in connected for one in listener.connecting)
+            connecting = sum(one not in connected for one in listener.connecting.values())
             if self.state.open_connections + connecting >= limit:
                 return f"limits.connections is {limit}"
-        if descriptors_run_out(listener.sockets[0]):
+        if descriptors_run_out(listener.sockets[0], newest):
             return f"all descriptors but {RESERVE} are in use (RLIMIT_NOFILE, `ulimit -n`)"
         return None
 

@@ -22,14 +22,15 @@ class Spawned(list[PID]):
     so it is emptied when the request is over, and takes in nothing more.
     """
 
+    __slots__ = ("upgrades",)
+
     def __init__(self) -> None:
         super().__init__()
-        self.upgrades: list[Upgrade] = []
-        self._over = False
+        self.upgrades: list[Upgrade] | None = []  # None once the request is over
 
     def append(self, pid: PID) -> None:
         """Note a process; tasks that the request left behind may still spawn, unnoted."""
-        if not self._over:
+        if self.upgrades is not None:
             super().append(pid)
 
     def settle(self, response: Response | None, failed: bool) -> None:
@@ -39,15 +40,14 @@ class Spawned(list[PID]):
             response: what goes out.
             failed: cancel in any case.
         """
-        lost = [upgrade for upgrade in self.upgrades if upgrade is not response]
+        lost = [upgrade for upgrade in self.upgrades or () if upgrade is not response]
         for upgrade in lost:
             upgrade.abandon()
         if isinstance(response, Upgrade):
             response.abandon = partial(_abandon, response.abandon, tuple(self))
         elif failed or lost:
             cancel_all(self)
-        self._over = True
-        self.upgrades.clear()
+        self.upgrades = None
         self.clear()
 
 
@@ -104,7 +104,7 @@ class _Scope:
 def note_upgrade(upgrade: Upgrade) -> None:
     """Remember an upgrade that this request may become."""
     spawned = spawn_scope.get()
-    if isinstance(spawned, Spawned):
+    if isinstance(spawned, Spawned) and spawned.upgrades is not None:
         spawned.upgrades.append(upgrade)
 
 

@@ -222,7 +222,7 @@ cdef class Connection(Receiving):
         cdef dict info = Process.describe(self)
         info.update(
             state="running" if self.state == OPEN else "closing",
-            queue_length=len(self.outbox.frames), queue_bytes=self.outbox.queued(),
+            queue_length=len(self.outbox.frames or ()), queue_bytes=self.outbox.queued(),
             handled=self.messages_out, dropped=self.outbox.dropped + self.malformed,
             target=self.target_pid, last_rtt_ms=self.last_rtt_ms)
         return info

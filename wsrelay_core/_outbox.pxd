@@ -16,10 +16,9 @@ cdef enum:
 @cython.final
 cdef class Outbox:
     cdef object transport
-    cdef object write                 # transport.write, bound once
     cdef int socket                   # descriptor for writes without the transport, or -1
     cdef bint behind                  # the transport may hold what came before
-    cdef list frames                  # whole frames not yet given to the transport
+    cdef list frames                  # whole frames not yet given to the transport; None: none
     cdef Py_ssize_t size              # what they cost, in bytes
     cdef Py_ssize_t control           # the part of `size` that no policy may drop
     cdef Py_ssize_t backlog           # bytes that the transport could not write yet

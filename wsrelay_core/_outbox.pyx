@@ -40,13 +40,11 @@ cdef class Outbox:
         self.limit = limit
         self.policy = {"close": POLICY_CLOSE, "drop_newest": POLICY_DROP_NEWEST,
                        "drop_oldest": POLICY_DROP_OLDEST}[policy]
-        self.frames = []
         self.socket = -1
 
     cpdef int start(self, object transport) except -1:
         """Write to this transport from now on; it may still hold what others wrote."""
         self.transport = transport
-        self.write = transport.write
         self.socket = plain_socket(transport)
         transport.set_write_buffer_limits(high=HIGH)
         self.measure()
@@ -67,6 +65,8 @@ cdef class Outbox:
         return self.put_over(frame, cost)
 
     cdef inline int append(self, bytes frame, Py_ssize_t cost) except -1:
+        if self.frames is None:
+            self.frames = []
         self.frames.append(frame)
         self.size += cost
         if self.size + self.backlog > self.high_water:
@@ -91,7 +91,7 @@ cdef class Outbox:
         cdef Py_ssize_t index = 0
         cdef Py_ssize_t fixed = self.backlog + self.control
         cdef bytes frame
-        if fixed and fixed + room > self.limit:
+        if self.frames is None or fixed and fixed + room > self.limit:
             return False  # nor would it fit if all were dropped
         while index < len(self.frames) and self.queued() and self.queued() + room > self.limit:
             frame = self.frames[index]
@@ -141,7 +141,7 @@ cdef class Outbox:
 
     cdef int write_all(self) except -1:
         cdef list frames = self.frames
-        self.frames = []
+        self.frames = None
         self.size = self.control = 0
         return self.give(frames)
 
@@ -175,7 +175,7 @@ cdef class Outbox:
                 return 0
             self.behind = True
         try:
-            self.write(memoryview(data)[sent:] if sent else data)
+            self.transport.write(memoryview(data)[sent:] if sent else data)
         except Exception as error:
             self.broken = error  # whoever sends must not suffer; the connection ends
         return 0
@@ -240,8 +240,7 @@ cdef class Outbox:
 
     cpdef int close(self) except -1:
         """The transport has ended."""
-        self.transport = self.write = self.pong = None
+        self.transport = self.frames = self.pong = None
         self.socket = -1
-        self.frames = []
         self.size = self.control = self.backlog = 0
         return 0

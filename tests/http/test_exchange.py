@@ -15,4 +15,4 @@ from wsrelay.http.exchange import client_of
     ],
 )
 def test_the_peer_as_a_client(peer, client):
-    assert client_of(asyncio.BaseTransport({"peername": peer})) == client
+    assert client_of(peer) == client

@@ -92,9 +92,8 @@ def start_task(
     return loop.create_task(coroutine, context=context)
 
 
-def client_of(transport: asyncio.BaseTransport) -> Client | None:
-    """Address and port of the peer; None on a Unix socket."""
-    peer = transport.get_extra_info("peername")
+def client_of(peer: Any) -> Client | None:
+    """Address and port of a peer, as its socket names it; None on a Unix socket."""
     # Of IPv6 it has four parts; of a Unix socket it is a text, or nothing.
     if not isinstance(peer, tuple):
         return None

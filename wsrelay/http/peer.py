@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from typing import Any
 
 from .addresses import UNIX
 from .exchange import client_of
@@ -25,9 +26,11 @@ class Peer:
 
     __slots__ = ("_headers", "_server", "address", "certificate", "client", "scheme")
 
-    def __init__(self, transport: asyncio.BaseTransport, server: ServerState) -> None:
+    def __init__(
+        self, transport: asyncio.BaseTransport, server: ServerState, peername: Any = None
+    ) -> None:
         self._server = server
-        self.client: Client | None = client_of(transport)
+        self.client: Client | None = client_of(peername or transport.get_extra_info("peername"))
         self.address: str | None = _address_of(transport, self.client)
         self.scheme = server.scheme
         self.certificate: Certificate | None = None

@@ -9,7 +9,7 @@ import contextvars
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import cast
+from typing import Any, cast
 
 from wsrelay.errors import HTTPError
 from wsrelay.log import escape
@@ -43,6 +43,8 @@ __all__ = ["HTTPProtocol", "RequestHandler"]
 RequestHandler = Callable[[Request], Awaitable[Response]]
 """A `Dispatcher`, or any such function. An attribute `dispatch_sync` of it is tried first."""
 
+_NOBODY = asyncio.Protocol()
+
 # Requests of one client served in one go; the other connections have their turn then.
 PIPELINED_AT_ONCE = 16
 
@@ -55,6 +57,7 @@ class HTTPProtocol(Link):
         server: the state shared by the server's connections.
         limits, timeouts: what one client may cost.
         context: copied for each request; the handler runs in the copy. None: that of the caller.
+        peername: address of the other side, as `accept` told it; None: the transport knows.
     """
 
     __slots__ = (
@@ -69,6 +72,7 @@ class HTTPProtocol(Link):
         "_limits",
         "_loop",
         "_peer",
+        "_peername",
         "_writable",
     )
 
@@ -82,6 +86,7 @@ class HTTPProtocol(Link):
         limits: Limits | None = None,
         timeouts: Timeouts | None = None,
         context: contextvars.Context | None = None,
+        peername: Any = None,
     ) -> None:
         super().__init__(server, timeouts if timeouts is not None else Timeouts())
         self._handler = handler
@@ -90,6 +95,7 @@ class HTTPProtocol(Link):
         )
         self._limits = limits if limits is not None else Limits()
         self._context = context
+        self._peername = peername
         self._awaits_proxy_header = False
         self._heads = HeadReader(self._limits)
         self._head_begun = True
@@ -103,7 +109,7 @@ class HTTPProtocol(Link):
         """Begin; the head of the first request is due from now on."""
         self._transport = cast(asyncio.Transport, transport)
         self._loop = asyncio.get_running_loop()
-        self._peer = Peer(transport, self._server)
+        self._peer = Peer(transport, self._server, self._peername)
         self._awaits_proxy_header = self._server.proxy_protocol and self._peer.is_trusted
         self._server.opened(self)
         if self._server.ended:
@@ -478,6 +484,9 @@ class HTTPProtocol(Link):
         self._server.upgrades += 1
         self._log(exchange, upgrade.status_code)
         self._leave()
+        # uvloop keeps the `data_received` of the last protocol that had one, and with it the
+        # protocol: half a KiB for as long as the WebSocket is open.
+        transport.set_protocol(_NOBODY)
         transport.set_protocol(cast(asyncio.BaseProtocol, upgrade.connection))
         try:
             upgrade.connection.start(transport, trailing)
