@@ -98,6 +98,10 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
         """The close record goes to one line."""
         self._seat.give_back()
         self.relay.tally.add(record)
+        if connections.isEnabledFor(logging.INFO):
+            self._log_end(record)
+
+    def _log_end(self, record: dict[str, Any]) -> None:
         connections.info(
             "%s ended: %s code=%s reason=%s initiator=%s clean=%s uptime=%s in=%d/%dB out=%d/%dB",
             self.pid,

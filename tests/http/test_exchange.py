@@ -1,5 +1,3 @@
-import asyncio
-
 import pytest
 
 from wsrelay.http.exchange import client_of

@@ -110,6 +110,8 @@ def _awaiting(endpoint: Callable[..., Any]) -> Handler:
 def _calling(endpoint: Callable[..., Any]) -> SyncHandler:
     def call(request: Request) -> Response:
         value = endpoint(request)
+        if isinstance(value, Response):
+            return value
         if inspect.iscoroutine(value):
             value.close()
             raise TypeError(f"{endpoint!r} returned a coroutine: declare it `async def`")
@@ -153,9 +155,9 @@ def _guard_sync(call: SyncHandler) -> SyncHandler:
 
 
 def _checked(response: Any) -> Response:
+    if isinstance(response, Response):
+        return response
     if isinstance(response, Coroutine):
         response.close()
         raise TypeError("a middleware returned a coroutine: put `await` in front of it")
-    if not isinstance(response, Response):
-        raise TypeError(f"a middleware returns a Response, not {type(response).__name__}")
-    return response
+    raise TypeError(f"a middleware returns a Response, not {type(response).__name__}")

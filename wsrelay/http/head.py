@@ -2,11 +2,11 @@
 
 A plain head (`read_plain_head`: HTTP/1.1, one Host, no body, nothing odd) is read in one compiled
 pass, which is most of what a handshake costs otherwise. The others pass one linear check of their
-bytes before h11 reads them: h11 takes several things that RFC 9112 calls malformed (a Transfer-Encoding beside a
-Content-Length, folded lines, bare LF, HTTP/2.0, an empty Host, any size of a head that is complete
-in one read). Each of them has served to make two servers read one request differently, so none
-gets as far as h11. Whatever passes here, on either way, h11 accepts with the same reading; property
-tests hold it.
+bytes before h11 reads them: h11 takes several things that RFC 9112 calls malformed (a
+Transfer-Encoding beside a Content-Length, folded lines, bare LF, HTTP/2.0, an empty Host, any size
+of a head that is complete in one read). Each of them has served to make two servers read one
+request differently, so none gets as far as h11. Whatever passes here, on either way, h11 accepts
+with the same reading; property tests hold it.
 """
 
 import re

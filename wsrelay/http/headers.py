@@ -1,7 +1,7 @@
 """Header fields and query parameters: mappings in which a name may occur several times."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from urllib.parse import parse_qsl
 
 __all__ = [
@@ -119,8 +119,9 @@ class MutableHeaders(MutableMapping[str, str]):
     def __init__(self, fields: HeaderPairs | None = None) -> None:
         self.raw = []
         if fields is not None:
-            pairs = fields.items() if isinstance(fields, Mapping) else fields
-            for name, value in pairs:
+            if not isinstance(fields, list) and isinstance(fields, Mapping):
+                fields = fields.items()
+            for name, value in fields:
                 self.append(name, value)
 
     def append(self, name: str | bytes, value: str | bytes) -> None:
@@ -258,10 +259,13 @@ class QueryParams(Mapping[str, str]):
         return f"QueryParams({self.pairs!r})"
 
 
-def list_tokens(values: Iterable[bytes]) -> list[bytes]:
+def list_tokens(values: Sequence[bytes]) -> list[bytes]:
     """The elements of a comma-separated field, in lower case, empty ones left out.
 
     For fields whose elements are tokens (`Connection`, `Upgrade`, `Expect`); RFC 9110 5.6.1.
     """
+    if len(values) == 1 and b"," not in values[0]:  # as nearly always
+        element = values[0].lower().strip(b" \t")
+        return [element] if element else []
     elements = [part.strip(b" \t") for value in values for part in value.lower().split(b",")]
     return [element for element in elements if element]

@@ -9,7 +9,7 @@ import asyncio
 import copy
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from wsrelay._text import quoted
 from wsrelay.config.durations import SIZE, format_size, parse_size
@@ -148,7 +148,7 @@ class Compress:
         )
 
 
-def prefers_gzip(values: Iterable[bytes]) -> bool:
+def prefers_gzip(values: Sequence[bytes]) -> bool:
     """Whether a client takes gzip, and likes it no less than an uncoded body (RFC 9110 12.5.3).
 
     Args:
