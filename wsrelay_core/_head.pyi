@@ -1,6 +1,3 @@
-Pairs = list[tuple[bytes, bytes]]
-Index = dict[bytes, list[bytes]]
-
 def read_plain_head(
     block: bytes, request_line: int, header_bytes: int, most: int
-) -> tuple[str, bytes, Pairs, Index] | None: ...
+) -> tuple[str, bytes, list[tuple[bytes, bytes]], dict[bytes, list[bytes]]] | None: ...

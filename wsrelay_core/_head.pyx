@@ -1,8 +1,8 @@
 # cython: auto_pickle=False, autotestdict=False
 """Plain heads of HTTP requests, read in one pass. Whatever is odd in the least is left to h11.
 
-It is to h11 what the native lane of frames is to wsproto: most requests take it, and a property test
-holds that h11 reads each of them the same way.
+It is to h11 what the native lane of frames is to wsproto: most requests take it, and a property
+test holds that h11 reads each of them the same way.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
