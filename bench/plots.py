@@ -5,6 +5,7 @@ matplotlib is imported where it is used: without it there are tables and figures
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from bench.compare import UNITS, Report, Side, describe
@@ -90,6 +91,32 @@ def memory(sides: Sequence[Growth], path: Path) -> None:
     axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)
     axis.legend(fontsize="small")
+    save(figure, path)
+
+
+def growth(curves: Mapping[str, Sequence[tuple[int, Sequence[float]]]], path: Path) -> None:
+    """Draw the price of one operation by how many there are of what grows.
+
+    Args:
+        curves: by title: counts, each with the CPU time of all rounds in µs.
+        path: of the picture.
+    """
+    figure = new_figure(8, 4)
+    panels = figure.subplots(1, len(curves), squeeze=False)[0]
+    for axis, (title, points) in zip(panels, curves.items(), strict=True):
+        counts = [count for count, _ in points]
+        middle = [median(prices) for _, prices in points]
+        errors = [
+            [median(prices) - min(prices) for _, prices in points],
+            [max(prices) - median(prices) for _, prices in points],
+        ]
+        axis.errorbar(counts, middle, errors, marker="o", markersize=4, capsize=3, **OUR_LINE)
+        axis.set_xscale("log")
+        axis.set_ylim(bottom=0)
+        axis.set_title(title, fontsize="small", loc="left")
+        axis.set_ylabel("µs CPU", fontsize="small")
+        axis.grid(alpha=0.3)
+        axis.tick_params(labelsize="small")
     save(figure, path)
 
 

@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
-from bench import compare, machine
+from bench import compare, machine, plots
 from bench.compare import ROOT, BenchError, Plan
 from bench.load import Workload
 from bench.sides.measure import Cost
@@ -135,11 +135,14 @@ BARS = (
     ),
     Bar(
         "P11",
-        "growth: a message among 100 000 processes, against among 100",
+        "growth of a message there and back, by processes: among 100 000, against among 100",
         "growth",
         (
             Runs("100 000 processes", WSRELAY, (100_000, 1_000_000)),
             Runs("100 processes", WSRELAY, (100, 1_000_000)),
+            Runs("1 000 processes", WSRELAY, (1_000, 1_000_000)),
+            Runs("10 000 processes", WSRELAY, (10_000, 1_000_000)),
+            Runs("1 000 000 processes", WSRELAY, (1_000_000, 1_000_000)),
         ),
         must=1.3,
         aim=1.1,
@@ -147,11 +150,13 @@ BARS = (
     ),
     Bar(
         "P11",
-        "growth: an echo among 10 000 connections, against among 100",
+        "growth of an echo, by connections: among 10 000, against among 100",
         CONNECTIONS,
         (
             Runs("10 000 connections", WSRELAY, (10_000,)),
             Runs("100 connections", WSRELAY, (100,)),
+            Runs("10 connections", WSRELAY, (10,)),
+            Runs("1 000 connections", WSRELAY, (1_000,)),
         ),
         must=1.3,
         aim=1.1,
@@ -217,6 +222,11 @@ class Outcome:
             return f"{line}: MET, aim too"
         met = value <= bar.must if at_most else value >= bar.must
         return f"{line}: {'MET' if met else 'NOT MET'}"
+
+    def by_size(self) -> list[tuple[int, Column]]:
+        """Give the columns of a growth, each with how many there were of what grows."""
+        sizes = {runs.label: runs.numbers[0] for runs in self.bar.columns}
+        return sorted(((sizes[one.label], one) for one in self.columns), key=lambda pair: pair[0])
 
     def as_text(self) -> str:
         """Make the table."""
@@ -392,7 +402,27 @@ def main() -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     report = {"machine": facts, "bars": [outcome.as_json() for outcome in done]}
     path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"\nfigures: {path}")
+    draw([outcome for outcome in done if outcome.bar.growth], path.with_name("growth.png"))
     return 0
+
+
+def draw(grown: Sequence[Outcome], path: Path) -> None:
+    """Draw what grew, if anything was measured of it."""
+    if not grown:
+        return
+    curves = {
+        outcome.bar.title.partition(":")[0].removeprefix("growth of "): [
+            (size, column.prices) for size, column in outcome.by_size()
+        ]
+        for outcome in grown
+    }
+    try:
+        plots.growth(curves, path)
+    except plots.NoPlots as error:
+        print(error)
+    else:
+        print(f"plot: {path}")
 
 
 if __name__ == "__main__":

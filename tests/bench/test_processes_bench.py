@@ -174,6 +174,19 @@ def test_a_wrong_call(
     assert told in capsys.readouterr().err
 
 
+def test_growth_is_drawn_by_size(tmp_path: Path) -> None:
+    runs = tuple(Runs(f"{count}", WSRELAY, (count,)) for count in (1000, 10, 100))
+    grown = Bar("P11", "growth of it: there", "growth", runs, 1.3, 1.1, growth=True)
+    columns = [Column("1000", [3.0], 0.0), Column("10", [1.0], 0.0), Column("100", [2.0], 0.0)]
+    made = Outcome(grown, columns, quick=False)
+    assert [(size, one.price) for size, one in made.by_size()] == [(10, 1), (100, 2), (1000, 3)]
+    picture = tmp_path / "growth.png"
+    processes.draw([], picture)
+    assert not picture.exists()
+    processes.draw([made], picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
 def test_cost_counts_cpu_and_growth() -> None:
     with measure.costs(2) as cost:
         kept = [b"x" * (1 << 20) for _ in range(16)]
