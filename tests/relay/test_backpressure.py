@@ -214,6 +214,7 @@ def test_a_flood_of_pings_from_a_client_that_does_not_read(loop):
                 with growth_below(4 * MIB):
                     client.write(b"".join(pings))
                     await client.read_by_server()
+                    await until(lambda: here.app.scheduler.idle)  # and has decoded all
                     await echoes(other, 10)
                 queued = process.info(client.pid).queue_length
                 assert queued <= 2
