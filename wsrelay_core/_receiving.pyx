@@ -54,6 +54,7 @@ cdef class Receiving(Sending):
 
     cdef int read(self, const unsigned char* data, Py_ssize_t size) except -1:
         self.bytes_in += size
+        self.scheduler.reads += 1
         if self.state == CLOSED or self.codec.error_code:
             return 0
         try:

@@ -48,6 +48,7 @@ cdef class Scheduler:
     cdef object bound_drain
     cdef object bound_catch_up        # the same for those behind
     cdef bint catching_up             # and it is scheduled, or runs
+    cdef Py_ssize_t reads             # of sockets, since it ran last
     cdef bint signalling              # and are being brought
     cdef bint scheduled
     cdef bint draining

@@ -18,8 +18,10 @@ cdef int CLOCK_EVERY = 8                # steps between two looks at the clock
 
 cdef double TICK = 0.02                 # resolution of the timer wheel, seconds
 # What all connections that are behind together get of one turn of the loop, seconds: those with
-# little to say wait no longer for a thousand that flood than for one.
-cdef double SHARE = 0.0002
+# little to say wait no longer for a thousand that flood than for one. It is more where nobody else
+# had anything to say since the last turn.
+cdef double SHARE = 0.00005
+cdef double SHARE_ALONE = 0.0002
 cdef Py_ssize_t READ_SIZE = 128 * 1024  # bytes of one read
 
 # Running schedulers, so that code outside a process finds the only App of its loop.
@@ -301,10 +303,11 @@ cdef class Scheduler:
         Who is still behind comes after the others, in one of the next turns: what arrived meanwhile
         is read before.
         """
-        cdef double until = self.now() + SHARE
+        cdef double until = self.now() + (SHARE if self.reads else SHARE_ALONE)
         cdef list batch = self.behind
         cdef Py_ssize_t index = 0, size = len(batch)
         self.behind = []
+        self.reads = 0
         try:
             while index < size:
                 index += 1
