@@ -23,7 +23,7 @@ from wsrelay.relay import Relay
 ROOT = DOCS.parent
 PAGE = (DOCS / "security.md").read_text("utf-8")
 DEPLOYMENT = (DOCS / "deployment.md").read_text("utf-8")
-UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "s": 1, "min": 60, "": 1}
+UNITS = {"µs": 1e-6, "bytes": 1, "KiB": 2**10, "MiB": 2**20, "s": 1, "min": 60, "": 1}
 
 # Constants of the code that bound what a stranger costs, by the first words of their row.
 FIXED = {
@@ -44,6 +44,7 @@ FIXED = {
     "control frame": "_wire.pxd MAX_CONTROL",
     "what a frame in that queue costs": "_outbox.pyx FRAME_COST",
     "answers to pings": "_outbox.pyx PONGS_AT_ONCE",
+    "decoding of what one client has sent": "_receiving.pyx TURN",
     "messages in a target's inbox": "_mailbox.pyx HIGH_COUNT",
     "client data in a target's inbox": "_mailbox.pyx HIGH_SIZE",
     "descriptors that are left free": "listener.py RESERVE",
@@ -65,11 +66,13 @@ OTHER = {
     "http/static_conditions.py _SIZE_DIGITS",
     "listener.py RETRY",
     "relay_command.py SHORTEST_HEARTBEAT",
+    "_frame.pyx PIECES",
     "_mailbox.pyx FIRST_CAPACITY",
     "_mailbox.pyx KEPT_CAPACITY",
     "_mailbox.pyx SHOWN",
     "_outbox.pyx HIGH",
     "_outbox.pyx PART",
+    "_receiving.pyx CLOCK_EVERY",
     "_wsproto.pxd FRAGMENT_COST",
     "_wsproto.pxd INFLATE_COST",
     "_wsproto.pxd INFLATE_FLOOR",
@@ -92,7 +95,7 @@ def number(text):
     """A default of the page in bytes, seconds or pieces."""
     if text in ("no limit", "off"):
         return 0
-    value, unit = re.fullmatch(r"([\d ]+\d|\d)(?: ([A-Za-z]+))?", text).groups(default="")
+    value, unit = re.fullmatch(r"([\d ]+\d|\d)(?: ([A-Za-zµ]+))?", text).groups(default="")
     return int(value.replace(" ", "")) * UNITS[unit]
 
 
@@ -117,7 +120,7 @@ def constants():
                         found[f"{path.relative_to(ROOT / 'wsrelay')} {name}"] = value
     for name in CORE:
         text = (ROOT / "wsrelay_core" / name).read_text("utf-8")
-        pattern = r"^(?:cdef (?:Py_ssize_t|int|double) |    )([A-Z_]{4,}) = ([\d *]+?) *(?:#.*)?$"
+        pattern = r"^(?:cdef (?:Py_ssize_t|int|double) |    )([A-Z_]{4,}) = ([\d *.]+?) *(?:#.*)?$"
         for constant, value in re.findall(pattern, text, re.M):
             found[f"{name} {constant}"] = evaluated(value)
     wire = (ROOT / "wsrelay_core" / "_wire.pxd").read_text("utf-8")
@@ -176,7 +179,7 @@ def test_settings_are_found():
 @pytest.mark.parametrize("label", FIXED)
 def test_a_fixed_limit_is_on_the_page_with_its_value(label):
     (row,) = (one for one in rows() if one[0].startswith(label))
-    assert number(row[1]) == constants()[FIXED[label]]
+    assert number(row[1]) == pytest.approx(constants()[FIXED[label]])
     assert row[2] in ("fixed", "`mailbox_max` of the process")
 
 
