@@ -13,6 +13,7 @@ import json
 import os
 import select
 import socket
+import struct
 import sys
 import time
 import zlib
@@ -85,6 +86,8 @@ def connect(port: int, path: str, extension: str = "", buffer: int = 0) -> socke
     try:
         if buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        # At the end the server is to forget what it has not read yet: a reset, tcp(7), socket(7).
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         sock.settimeout(TIMEOUT)
         sock.connect(("127.0.0.1", port))
         sock.sendall(wire.upgrade_request(port, KEY, path, extension))

@@ -13,6 +13,7 @@ import json
 import selectors
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,7 +31,7 @@ from bench.compare import (
 )
 from bench.kinds import Kind
 from bench.load import Load, Result, result_of
-from bench.memory import allow_files, settled
+from bench.memory import allow_files
 from bench.work import LoadError, Workload
 
 MUST, AIM = 2.0, 1.2  # p99 with attackers to p99 without
@@ -38,6 +39,9 @@ HALF = 0.5  # of the top rate is that of the rounds
 PROBE = 1.0  # seconds of the round that finds the top rate
 READY_TIMEOUT = 60.0  # seconds until the attackers are connected
 END_TIMEOUT = 30.0  # seconds for their last line: they have the lowest priority
+QUIET_TIMEOUT = 20.0  # seconds for the server to have nothing more to do
+QUIET = 0.1  # share of its core that it may still use then, over
+PAUSE = 0.1  # seconds
 MOST_SECONDS = 120.0  # of an attack, whatever happens to this process
 KIND = Kind("wsrelay_tail.py")
 SHOWN = ("p50", "p99", "p99.9", "max")
@@ -250,8 +254,19 @@ def loaded(server: Server, settings: Settings, work: Workload, attacked: bool) -
     if result.load_others is not None:  # the attackers are ours
         others = max(0.0, result.load_others - cpu / spent.seconds)
         result = replace(result, load_others=others)
-    settled(server.pids)  # what attackers left behind is not of the next round
+    wait_until_quiet(server)  # what attackers left behind is not of the next round
     return Round(result, resident, done)
+
+
+def wait_until_quiet(server: Server) -> None:
+    """Wait until the server has nothing more to do. Raises `BenchError`."""
+    deadline = time.monotonic() + QUIET_TIMEOUT
+    while time.monotonic() < deadline:
+        before = sum(map(machine.process_cpu, server.pids))
+        time.sleep(PAUSE)
+        if sum(map(machine.process_cpu, server.pids)) - before < QUIET * PAUSE:
+            return
+    raise BenchError(f"{server.label}: still busy {QUIET_TIMEOUT:g} s after a round")
 
 
 class Attackers:
