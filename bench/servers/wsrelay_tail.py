@@ -6,6 +6,7 @@ all and answers nothing. A full queue drops its oldest messages at `/feed`, so t
 stays. There are no pings, which the load generator does not expect.
 """
 
+import gc
 import socket
 from importlib.metadata import version
 from pathlib import Path
@@ -88,5 +89,7 @@ def free_port() -> int:
 
 if __name__ == "__main__":
     port = free_port()
+    gc.collect()
+    gc.freeze()  # as `wsrelay run` does
     print(port, "wsrelay", version("wsrelay"), "from", Path(wsrelay.__file__).parent, flush=True)
     app.run(f"127.0.0.1:{port}")
