@@ -13,7 +13,6 @@ import json
 import selectors
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -39,9 +38,6 @@ HALF = 0.5  # of the top rate is that of the rounds
 PROBE = 1.0  # seconds of the round that finds the top rate
 READY_TIMEOUT = 60.0  # seconds until the attackers are connected
 END_TIMEOUT = 30.0  # seconds for their last line: they have the lowest priority
-QUIET_TIMEOUT = 20.0  # seconds for the server to have nothing more to do
-QUIET = 0.1  # share of its core that it may still use then, over
-PAUSE = 0.1  # seconds
 MOST_SECONDS = 120.0  # of an attack, whatever happens to this process
 KIND = Kind("wsrelay_tail.py")
 SHOWN = ("p50", "p99", "p99.9", "max")
@@ -196,20 +192,20 @@ def measure(settings: Settings) -> Tail:
     """Measure one kind of attack. Raises `BenchError`."""
     allow_files(settings.connections + settings.silent + settings.floods)
     facts = machine.facts()
-    with (
-        running("wsrelay", KIND, settings.server_core) as server,
-        machine.pinned(settings.load_core),
-    ):
-        idle = machine.resident(server.pids)
-        rate = settings.rate or round(HALF * top_rate(server, settings))
-        work = Workload(
-            settings.connections, seconds=settings.seconds, kind="paced", rate=max(1.0, rate)
-        )
-        alone, attacked = [], []
+    alone, attacked = [], []
+    rate = settings.rate
+    with machine.pinned(settings.load_core):
         for _ in range(settings.rounds):
-            alone.append(one_round(server, settings, work))
-            attacked.append(one_round(server, settings, work, attacked=True))
-        return Tail(settings, facts, server.identity, rate, idle, alone, attacked)
+            # A fresh one each: what floods have sent is read for long after they are gone.
+            with running("wsrelay", KIND, settings.server_core) as server:
+                idle = machine.resident(server.pids)
+                rate = rate or max(1, round(HALF * top_rate(server, settings)))
+                work = Workload(
+                    settings.connections, seconds=settings.seconds, kind="paced", rate=rate
+                )
+                alone.append(one_round(server, settings, work))
+                attacked.append(one_round(server, settings, work, attacked=True))
+    return Tail(settings, facts, server.identity, rate, idle, alone, attacked)
 
 
 def top_rate(server: Server, settings: Settings) -> float:
@@ -254,19 +250,7 @@ def loaded(server: Server, settings: Settings, work: Workload, attacked: bool) -
     if result.load_others is not None:  # the attackers are ours
         others = max(0.0, result.load_others - cpu / spent.seconds)
         result = replace(result, load_others=others)
-    wait_until_quiet(server)  # what attackers left behind is not of the next round
     return Round(result, resident, done)
-
-
-def wait_until_quiet(server: Server) -> None:
-    """Wait until the server has nothing more to do. Raises `BenchError`."""
-    deadline = time.monotonic() + QUIET_TIMEOUT
-    while time.monotonic() < deadline:
-        before = sum(map(machine.process_cpu, server.pids))
-        time.sleep(PAUSE)
-        if sum(map(machine.process_cpu, server.pids)) - before < QUIET * PAUSE:
-            return
-    raise BenchError(f"{server.label}: still busy {QUIET_TIMEOUT:g} s after a round")
 
 
 class Attackers:
