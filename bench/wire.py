@@ -24,11 +24,13 @@ class Window(NamedTuple):
     reply: bytes
 
 
-def upgrade_request(port: int, key: str) -> bytes:
-    """Make the opening handshake, RFC 6455 section 4.1."""
+def upgrade_request(port: int, key: str, path: str = "/", extension: str = "") -> bytes:
+    """Make the opening handshake, RFC 6455 section 4.1; an extension is offered if it is named."""
+    offer = f"Sec-WebSocket-Extensions: {extension}\r\n" if extension else ""
     return (
-        f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
-        f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
+        f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
+        f"{offer}\r\n"
     ).encode()
 
 

@@ -143,6 +143,14 @@ def test_a_signal_stops_in_order(folder, number, code, reason):
     assert "Traceback" not in log
 
 
+def test_collections_do_not_walk_what_was_imported(folder):
+    handler = "\n\ndef hello(request):\n    import gc\n    return str(gc.get_freeze_count())\n"
+    with (folder / "h.py").open("a") as file:
+        file.write(handler)
+    with serving("run", "app.yaml", cwd=folder) as command:
+        assert int(get(command.port).rpartition(b"\r\n")[2]) > 10_000
+
+
 def test_a_stopping_server_takes_no_new_client(folder):
     with serving("run", "app.yaml", cwd=folder) as command:
         address = ("127.0.0.1", command.port)

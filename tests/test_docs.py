@@ -237,12 +237,15 @@ def anchors(page):
         yield re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+POLICY = ROOT / ".github" / "SECURITY.md"
+
+
+@pytest.mark.parametrize("page", [*PAGES, POLICY], ids=lambda page: page.stem)
 def test_no_gap_is_left_to_fill_in(page):
     assert re.findall(r"@[A-Z]+@|\bTODO\b|\bto come\b", page.read_text("utf-8")) == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, POLICY], ids=lambda page: page.stem)
 def test_links_lead_somewhere(page):
     assert len(set(anchors(page))) == len(list(anchors(page)))
     text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
@@ -259,3 +262,7 @@ def test_every_page_is_found_from_the_index():
     index = (DOCS / "index.md").read_text("utf-8")
     missing = {page.name for page in PAGES if f"({page.name})" not in index}
     assert missing == {"index.md"}
+
+
+def test_the_policy_of_security_leads_to_its_page():
+    assert "(../docs/security.md)" in POLICY.read_text("utf-8")

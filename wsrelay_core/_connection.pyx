@@ -96,6 +96,7 @@ cdef class Connection(Receiving):
         cdef bytes rest = bytes(trailing_data)
         self.transport = transport
         self.outbox.start(transport)
+        self.insatiable = type(transport).__module__.startswith("uvloop")
         if not self.alive:
             self.close_transport()
             return

@@ -38,8 +38,8 @@ cdef class Ending(Process):
     cdef int patience                 # drains that the last answer to the client may still wait
     cdef bint accepting               # no close frame is queued yet
     cdef bint dirty                   # a flush at the end of the drain is ordered
-    cdef bint paused                  # reading is stopped by back-pressure
-    cdef Gate gate                    # where it waits then, until something else lets it go on
+    cdef bint paused                  # reading is stopped: the target is full, or its turn is over
+    cdef Gate gate                    # where it waits for its target, or None
     cdef bint lost                    # TCP has ended
     cdef bint plain                   # no extension: frames can be shared by a broadcast
     cdef Py_ssize_t pinned            # its part of the scheduler's `pinned`

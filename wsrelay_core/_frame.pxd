@@ -6,6 +6,7 @@ The caller owns socket, clock and queues; the codec knows bytes only. One round 
     while True:
         kind = codec.next()
         if kind <= NEED_MORE: break       # NEED_MORE, or FAILED
+        if kind == BUSY: ...              # go on, or hold(), if others wait
         ...                               # codec.payload, close_code, close_reason
         if it is enough for now:
             codec.hold(); break           # data may go; next() alone goes on later
@@ -55,6 +56,7 @@ cdef class FrameCodec:
     cdef bint _closed                     # CLOSE came: nothing more is read
     cdef unsigned char _key[4]            # zero if unmasked
     cdef uint64_t _left                   # payload bytes still to come
+    cdef int _pieces                      # that wsproto may still read in this next()
     cdef Gather _gather                   # payload of a native frame that is cut
     cdef WsprotoLane _lane                # made when first needed: idle connections stay small
 
@@ -62,7 +64,8 @@ cdef class FrameCodec:
     # until hold(). Bytes held from before come first. RuntimeError if the last window is not done.
     cdef int give(self, const unsigned char* data, Py_ssize_t size) except -1
 
-    # Decode up to the next event, and return its kind. Raises nothing but MemoryError.
+    # Decode up to the next event, and return its kind; BUSY, where that takes long. Raises nothing
+    # but MemoryError.
     cdef int next(self) except -2
 
     # Back-pressure: copy what is unread, so that the window may go. Take the payload before.

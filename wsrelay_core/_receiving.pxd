@@ -7,6 +7,8 @@ cdef class Receiving(Sending):
     cdef double ping_sent             # when the ping went out whose pong is awaited, else 0
     cdef unsigned int ping_serial     # its payload
 
+    cdef bint insatiable              # its loop reads a socket up to 32 times in a turn (libuv)
+
     cdef int read(self, const unsigned char* data, Py_ssize_t size) except -1
     cdef int read_frames(self) except -1
     cdef int unreadable(self, object error) except -1
@@ -16,3 +18,5 @@ cdef class Receiving(Sending):
     cdef int on_pong(self, double when) except -1
     cdef int account_unfinished(self, double when) except -1
     cdef int wait_for_room(self) except -1
+    cdef int wait_for_turn(self) except -1
+    cdef int pause(self) except -1

@@ -1,7 +1,8 @@
 """What a client sends becomes messages of its target.
 
 The third room of the class `Connection`: bytes from the loop in, messages into the target's
-mailbox; where that is full, decoding and reading stop, and the rest is held.
+mailbox. Where that is full, or the turn of the connection is over, decoding and reading stop, and
+the rest is held.
 """
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
@@ -12,11 +13,16 @@ from wsrelay_core._gate cimport gate_of
 from wsrelay_core._scheduler cimport Scheduler
 from wsrelay_core._sending cimport Sending
 from wsrelay_core._wire cimport (
-    CLOSE, FAILED, MESSAGE_TOO_BIG, NEED_MORE, PING, PONG, PROTOCOL_ERROR, TEXT,
+    BUSY, CLOSE, FAILED, MESSAGE_TOO_BIG, NEED_MORE, PING, PONG, PROTOCOL_ERROR, TEXT,
 )
 
 # What all unfinished client messages of one server may pin together, bytes.
 cdef Py_ssize_t PINNED_MAX = 64 * 1024 * 1024
+
+# How long the bytes of one connection are decoded before the others have their turn, seconds. Most
+# reads bring less than that, and end before the clock is looked at.
+cdef double TURN = 0.00005
+cdef int CLOCK_EVERY = 16              # frames between two looks at it
 
 cdef str CLIENT_PID = "client_pid"
 cdef str TYPE = "type"
@@ -48,6 +54,7 @@ cdef class Receiving(Sending):
 
     cdef int read(self, const unsigned char* data, Py_ssize_t size) except -1:
         self.bytes_in += size
+        self.scheduler.reads += 1
         if self.state == CLOSED or self.codec.error_code:
             return 0
         try:
@@ -62,6 +69,9 @@ cdef class Receiving(Sending):
                 self.wait_for_room()  # others do already
             else:
                 self.read_frames()
+                if (self.insatiable and size >= len(self.scheduler.read_buffer)
+                        and not self.paused and not self.codec.error_code):
+                    self.wait_for_turn()
         except Exception as error:
             self.unreadable(error)
         return 0
@@ -75,8 +85,10 @@ cdef class Receiving(Sending):
         return self.scheduler.mark_ending(self)
 
     cdef int read_frames(self) except -1:
-        """Decode until the bytes are used up or the target has enough."""
+        """Decode until the bytes are used up, the target has enough, or the turn is over."""
         cdef double when = self.scheduler.now()
+        cdef double until = when + TURN
+        cdef int frames = 0
         cdef int kind
         while True:
             if self.target is not None and self.target.meter.is_high() and self.state == OPEN:
@@ -88,10 +100,15 @@ cdef class Receiving(Sending):
                 break
             if 0 < kind < CLOSE:
                 self.to_target(kind, when)
-            else:
+            elif kind != BUSY:
                 self.on_control(kind, when)
                 if kind == CLOSE or kind == FAILED:
                     break
+            frames += 1
+            if (kind == BUSY or frames % CLOCK_EVERY == 0) and self.scheduler.now() > until:
+                self.codec.hold()
+                self.wait_for_turn()
+                break
         if self.codec.in_message or self.pinned or self.deadlines.message_due:
             self.account_unfinished(when)
         return 0
@@ -171,6 +188,15 @@ cdef class Receiving(Sending):
         """The target has enough mail: stop decoding and reading until it is below half."""
         self.gate = gate_of(self.target.meter, self.scheduler)
         self.gate.add(self)
+        return self.pause()
+
+    cdef int wait_for_turn(self) except -1:
+        """A client that sends without end must not hold up the others: go on behind them."""
+        self.scheduler.mark_behind(self)
+        return self.pause()
+
+    cdef int pause(self) except -1:
+        """Read no more; `step` goes on."""
         self.paused = True
         self.deadlines.pause(self.scheduler.now())
         if self.transport is not None:

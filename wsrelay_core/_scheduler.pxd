@@ -42,9 +42,13 @@ cdef class Scheduler:
     cdef list ready                   # to step in the next round
     cdef list dirty                   # output that waits for the end of the drain
     cdef list ending                  # something to do after the flush
+    cdef list behind                  # connections that have more to decode than one turn allows
     cdef list signals                 # link signals that wait for their turn
     cdef object call_soon             # loop.call_soon and drain, bound once
     cdef object bound_drain
+    cdef object bound_catch_up        # the same for those behind
+    cdef bint catching_up             # and it is scheduled, or runs
+    cdef Py_ssize_t reads             # of sockets, since it ran last
     cdef bint signalling              # and are being brought
     cdef bint scheduled
     cdef bint draining
@@ -59,7 +63,9 @@ cdef class Scheduler:
     cdef int enqueue(self, Schedulable item) except -1
     cdef int mark_dirty(self, Schedulable item) except -1
     cdef int mark_ending(self, Schedulable item) except -1
+    cdef int mark_behind(self, Schedulable item) except -1
     cdef int wake(self) except -1
+    cdef int order(self, object callback) except -1
     cdef int step_all(self) except -1
     cdef int finish_drain(self) except -1
     cdef int put_back(self, list batch, Py_ssize_t index) except -1

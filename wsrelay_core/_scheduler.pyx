@@ -17,6 +17,11 @@ cdef double DRAIN_SECONDS = 0.005
 cdef int CLOCK_EVERY = 8                # steps between two looks at the clock
 
 cdef double TICK = 0.02                 # resolution of the timer wheel, seconds
+# What all connections that are behind together get of one turn of the loop, seconds: those with
+# little to say wait no longer for a thousand that flood than for one. It is more where nobody else
+# had anything to say since the last turn.
+cdef double SHARE = 0.00005
+cdef double SHARE_ALONE = 0.0002
 cdef Py_ssize_t READ_SIZE = 128 * 1024  # bytes of one read
 
 # Running schedulers, so that code outside a process finds the only App of its loop.
@@ -144,11 +149,13 @@ cdef class Scheduler:
         self.ready = []
         self.dirty = []
         self.ending = []
+        self.behind = []
         self.signals = []
         self.unfinished = {}
         self.pinning = {}
         self.call_soon = loop.call_soon
         self.bound_drain = self.drain
+        self.bound_catch_up = self.catch_up
         self.lingering = {}
         self.read_buffer = bytearray(READ_SIZE)
         self.read_view = memoryview(self.read_buffer)
@@ -170,8 +177,8 @@ cdef class Scheduler:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits to be stepped, flushed or answered."""
-        return not (self.ready or self.dirty or self.ending)
+        """Whether nothing waits to be decoded, stepped, flushed or answered."""
+        return not (self.ready or self.dirty or self.ending or self.behind)
 
     cdef double now(self) except -1:
         return monotonic() if self.clock is None else self.clock()
@@ -199,15 +206,28 @@ cdef class Scheduler:
             self.wake()
         return 0
 
+    cdef int mark_behind(self, Schedulable item) except -1:
+        """Step it in one of the next turns of the loop, when the others have had theirs."""
+        self.behind.append(item)
+        if not self.catching_up:
+            self.order(self.bound_catch_up)
+            self.catching_up = True
+        return 0
+
     cdef int wake(self) except -1:
+        self.order(self.bound_drain)
+        self.scheduled = True
+        return 0
+
+    cdef int order(self, object callback) except -1:
+        """Have the loop call in its next turn."""
         try:
-            self.call_soon(self.bound_drain, context=self.context)
+            self.call_soon(callback, context=self.context)
         except RuntimeError:
             if self.loop.is_closed():
                 self.lose("the loop of this App was closed while its processes lived")
                 self.refuse_thread()
             raise
-        self.scheduled = True
         return 0
 
     def drain(self) -> None:
@@ -276,6 +296,29 @@ cdef class Scheduler:
         if not isinstance(error, Exception):
             raise error
         self.say("fault", item, error)
+
+    def catch_up(self) -> None:
+        """Step those who are behind, the first first, for their share; called by the loop.
+
+        Who is still behind comes after the others, in one of the next turns: what arrived meanwhile
+        is read before.
+        """
+        cdef double until = self.now() + (SHARE if self.reads else SHARE_ALONE)
+        cdef list batch = self.behind
+        cdef Py_ssize_t index = 0, size = len(batch)
+        self.behind = []
+        self.reads = 0
+        try:
+            while index < size:
+                index += 1
+                (<Schedulable>batch[index - 1]).step()
+                if self.now() > until:
+                    break
+        finally:
+            self.behind = batch[index:] + self.behind
+            self.catching_up = len(self.behind) > 0
+            if self.catching_up:
+                self.order(self.bound_catch_up)
 
     # -- links ---------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ cdef enum:
     CLOSE = 8         # close_code (1005 if no body), close_reason (str)
     PING = 9          # payload: bytes
     PONG = 10         # payload: bytes
+    BUSY = 16         # nothing yet, and much was done for it; the window is not used up
     FAILED = -1       # error_code (1002, 1007, 1009), error_reason (str); for good
 
 # The opcode that is no event.

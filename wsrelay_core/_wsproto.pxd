@@ -47,6 +47,7 @@ cdef class WsprotoLane:
     cdef int push(self, const unsigned char* data, Py_ssize_t size) except -2
 
     cdef Py_ssize_t pinned(self) noexcept
+    cdef bint is_inflating(self) noexcept     # the unfinished message is compressed
 
     cdef int _admit(self, unsigned char first, uint64_t length) except -2
     cdef Py_ssize_t _deflate_slice(self) noexcept

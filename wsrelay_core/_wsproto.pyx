@@ -75,6 +75,9 @@ cdef class WsprotoLane:
         cdef Py_ssize_t bytes_held = 0 if self._message is None else self._message.capacity
         return bytes_held + <Py_ssize_t>self._fragments * FRAGMENT_COST
 
+    cdef bint is_inflating(self) noexcept:
+        return self._compressed
+
     cdef int _admit(self, unsigned char first, uint64_t length) except -2:
         """Limits of a data frame, by its header alone."""
         cdef uint64_t limit = self._max_message

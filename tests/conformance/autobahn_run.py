@@ -1,6 +1,6 @@
 """Run the fuzzing client of Autobahn|Testsuite against the relay, and judge its report.
 
-    python tests/conformance/autobahn_run.py [--wstest PATH] [--out FOLDER] [--cases 1.* 12.1.*]
+    python tests/conformance/autobahn_run.py [--wstest PATH] [--loop asyncio] [--cases 1.* 12.1.*]
 
 `wstest` is a program of Python 2.7: docs/conformance.md tells how to install it. The exit status
 is 0 when every case passed strictly, 1 when one did not, 2 when there was no run.
@@ -24,6 +24,7 @@ from pathlib import Path
 import uvloop
 from echo_app import echo_app
 
+LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.SelectorEventLoop}
 GOOD = {"OK", "INFORMATIONAL"}  # all else is NON-STRICT, UNIMPLEMENTED, FAILED, UNCLEAN or worse
 OUTCOMES = ("OK", "INFORMATIONAL", "NON-STRICT", "UNIMPLEMENTED", "FAILED")
 
@@ -183,6 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--wstest", default=os.environ.get("WSTEST", "wstest"))
+    parser.add_argument("--loop", choices=LOOPS, default="uvloop", help="of the server (uvloop)")
     parser.add_argument("--out", type=Path, help="folder for the reports (default: a new one)")
     parser.add_argument("--cases", nargs="+", metavar="PATTERN", help="only these, as 6.* or 1.1.1")
     asked = parser.parse_args(arguments)
@@ -191,13 +193,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         wstest = find_wstest(asked.wstest)
         out = (asked.out or Path(tempfile.mkdtemp(prefix="autobahn-"))).resolve()
         began = time.monotonic()
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=LOOPS[asked.loop]) as runner:
             found = runner.run(run_all(str(Path(wstest).absolute()), cases, out))
     except NoRun as error:
         print(error, file=sys.stderr)
         return 2
-    packages = ", ".join(f"{name} {version(name)}" for name in ("wsproto", "h11", "uvloop"))
-    print(f"CPython {platform.python_version()}, {packages}; {time.monotonic() - began:.0f} s")
+    packages = [f"{name} {version(name)}" for name in ("wsproto", "h11")]
+    packages.append(
+        f"uvloop {version('uvloop')}" if asked.loop == "uvloop" else "asyncio's own loop"
+    )
+    seconds = time.monotonic() - began
+    print(f"CPython {platform.python_version()}, {', '.join(packages)}; {seconds:.0f} s")
     print("\n".join(table(found)))
     bad = failures(found)
     print("\n".join(["", "Not passed strictly:", *bad] if bad else ["", "All passed strictly."]))

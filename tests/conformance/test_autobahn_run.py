@@ -1,9 +1,11 @@
 """The run of Autobahn|Testsuite: its server, its judgement, and what it says without `wstest`."""
 
+import asyncio
 import json
 import stat
 import sys
 from pathlib import Path
+from typing import Any
 
 import autobahn_run
 import pytest
@@ -78,6 +80,34 @@ def test_only_the_cases_that_are_asked_for_run_on_the_path_that_they_need(tmp_pa
     assert list(specs) == ["deflate"]
     spec = json.loads(specs["deflate"].read_text())
     assert spec["cases"] == ["13.1.1"] and spec["servers"][0]["url"].endswith("/deflate")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module", "told"),
+    [
+        ([], "uvloop", "uvloop 0."),
+        (["--loop", "uvloop"], "uvloop", "uvloop 0."),
+        (["--loop", "asyncio"], "asyncio.unix_events", "asyncio's own loop"),
+    ],
+)
+def test_the_server_runs_on_the_loop_that_is_asked_for(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    module: str,
+    told: str,
+) -> None:
+    fuzz, seen = autobahn_run.fuzz, []
+
+    async def spied(*given: Any) -> list[autobahn_run.Verdict]:
+        seen.append(type(asyncio.get_running_loop()).__module__)
+        return await fuzz(*given)
+
+    monkeypatch.setattr(autobahn_run, "fuzz", spied)
+    assert autobahn_run.main([*stand_in(tmp_path), "--cases", "1.*", *arguments]) == 0
+    assert seen == [module]
+    assert told in capsys.readouterr().out.splitlines()[0]
 
 
 def test_without_wstest_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,10 +37,14 @@ async def until(condition: Callable[[], Any]) -> None:
 
 
 class Clock:
+    """Stands still until the test moves it, or goes on by `step` whenever somebody looks at it."""
+
     def __init__(self) -> None:
         self.now = START
+        self.step = 0.0
 
     def __call__(self) -> float:
+        self.now += self.step
         return self.now
 
 

@@ -1,6 +1,7 @@
 """Reading, back-pressure and unfinished messages, without a socket."""
 
 import asyncio
+import zlib
 
 from connection_helpers import (
     BINARY,
@@ -8,7 +9,9 @@ from connection_helpers import (
     HIGH,
     PING,
     PONG,
+    TEXT,
     Stage,
+    Wire,
     client_close,
     client_frame,
     client_text,
@@ -19,6 +22,7 @@ from connection_helpers import (
     settle,
     until,
 )
+from wsproto.extensions import PerMessageDeflate
 
 from wsrelay_core import send
 
@@ -284,4 +288,175 @@ async def test_held_messages_are_not_unfinished_ones():
         stage.read(connection, begun[500:] + whole)
         assert connection.messages_in == 3
     assert all(connection.is_open for connection in connections)
+    await stage.stop()
+
+
+# -- turns: a client that sends without end does not hold up the others ----------------------------
+
+
+def fragments(count: int) -> bytes:
+    """A text of as many fragments of one byte."""
+    inner = client_frame(0, b"f", fin=False) * (count - 2)
+    return client_frame(TEXT, b"f", fin=False) + inner + client_frame(0, b"f")
+
+
+def ticking(step: float = 0.00001) -> Stage:
+    """A stage whose clock goes on by so much each time that somebody looks at it."""
+    stage = Stage()
+    stage.clock.step = step
+    return stage
+
+
+@on_loop
+async def test_the_turn_of_a_flood_ends_inside_the_read():
+    stage = ticking()
+    connection, wire = stage.connect()
+    flood(stage, connection, 1000)
+    assert not wire.reading
+    await asyncio.sleep(0)
+    first = len(stage.data())
+    assert 16 <= first < 200
+    await until(lambda: wire.reading)
+    await settle()
+    assert stage.data() == [str(number) for number in range(1000)]
+    await stage.stop()
+
+
+@on_loop
+async def test_a_short_read_ends_in_its_turn():
+    """Whatever the clock says: it is not even looked at."""
+    stage = ticking(1.0)
+    connection, wire = stage.connect()
+    flood(stage, connection, 15)
+    assert wire.reading and connection.messages_in == 15
+    await stage.stop()
+
+
+@on_loop
+async def test_others_are_served_between_the_turns_of_a_flood():
+    stage = ticking()
+    flooding, _ = stage.connect()
+    other, _ = stage.connect()
+    flood(stage, flooding, 5000)
+    for number in range(10):
+        stage.read(other, client_text(f"other {number}"))
+        await asyncio.sleep(0)
+        assert f"other {number}" in stage.data()
+    assert flooding.messages_in < 2000
+    await until(lambda: flooding.messages_in == 5000)
+    await stage.stop()
+
+
+@on_loop
+async def test_the_fragments_of_one_message_take_turns_too():
+    """One of them costs ten times what a whole message does, and none of them is an event."""
+    stage = ticking()
+    flooding, wire = stage.connect()
+    other, _ = stage.connect()
+    stage.read(flooding, fragments(5000))
+    assert not wire.reading and flooding.messages_in == 0
+    stage.read(other, client_text("other"))
+    await asyncio.sleep(0)
+    assert stage.data() == ["other"]
+    await until(lambda: wire.reading)
+    await settle()
+    assert stage.data() == ["other", "f" * 5000]
+    await stage.stop()
+
+
+@on_loop
+async def test_a_message_that_is_large_only_unpacked_takes_turns():
+    deflate = PerMessageDeflate()
+    deflate._enabled = True
+    stage = ticking()
+    connection, wire = stage.connect(deflate=deflate)
+    pack = zlib.compressobj(wbits=-15)
+    packed = pack.compress(b" " * (MIB - 1)) + pack.flush(zlib.Z_SYNC_FLUSH)
+    frame = bytearray(client_frame(TEXT, packed.removesuffix(b"\0\0\xff\xff")))
+    frame[0] |= 0x40  # RSV1, RFC 7692 section 6
+    stage.read(connection, bytes(frame) * 20)
+    assert not wire.reading and connection.messages_in < 5
+    await until(lambda: wire.reading)
+    await settle()
+    assert connection.messages_in == 20 and stage.data()[-1] == " " * (MIB - 1)
+    await stage.stop()
+
+
+@on_loop
+async def test_floods_share_what_others_leave():
+    """All of them get on, and in one turn of the loop together no more than one gets."""
+    stage = ticking()
+    floods = [stage.connect()[0] for _ in range(10)]
+    for connection in floods:
+        flood(stage, connection, 1000)
+    await asyncio.sleep(0)
+    before = [one.messages_in for one in floods]
+    await asyncio.sleep(0)
+    assert sum(one.messages_in for one in floods) - sum(before) < 400
+    await until(lambda: min(one.messages_in for one in floods) > 500)
+    assert max(one.messages_in for one in floods) - 500 < 200
+    await until(lambda: len(stage.data()) == 10_000)
+    await stage.stop()
+
+
+class Insatiable(Wire):
+    """A transport of libuv, which reads up to 32 times while a read fills the whole buffer."""
+
+    __module__ = "uvloop.loop"
+
+
+@on_loop
+async def test_a_read_that_fills_the_buffer_ends_the_turn_of_libuv():
+    stage = Stage()
+    whole = len(stage.scheduler.read_buffer)
+    data = client_frame(BINARY, b"x" * 3 * whole)
+    for wire, goes_on in ((Wire(), True), (Insatiable(), False)):
+        connection, _ = stage.connect(wire=wire)
+        stage.read(connection, data[:whole])
+        assert wire.reading is goes_on
+        await settle()
+        assert wire.reading
+        stage.read(connection, data[whole : 2 * whole - 1])
+        assert wire.reading
+    await stage.stop()
+
+
+@on_loop
+async def test_what_a_flood_has_sent_before_it_went_away_is_delivered():
+    stage = ticking()
+    connection, _ = stage.connect()
+    flood(stage, connection, 1000)
+    assert connection.messages_in < 1000
+    connection.connection_lost(None)
+    await settle()
+    assert stage.data() == [str(number) for number in range(1000)]
+    assert stage.leave["reason"] == "connection_lost"
+    await stage.stop()
+
+
+@on_loop
+async def test_a_flood_that_is_terminated_between_its_turns_is_over():
+    stage = ticking()
+    connection, wire = stage.connect()
+    flood(stage, connection, 1000)
+    connection.terminate()
+    await settle()
+    assert "abort" in wire.calls and connection.messages_in < 1000
+    assert stage.scheduler.idle and not stage.reports
+    await stage.stop()
+
+
+@on_loop
+async def test_the_clocks_of_a_flood_stand_still_between_its_turns():
+    """The answer to the ping may be among what is not decoded yet."""
+    stage = Stage()
+    connection, wire = stage.connect(ping_interval=1, ping_timeout=1)
+    stage.clock.step = 0.00001
+    flood(stage, connection, 1000)
+    assert not wire.reading
+    stage.clock.step = 0
+    stage.advance(30)
+    assert connection.is_open and not frames(wire)
+    await until(lambda: wire.reading)
+    assert connection.is_open and connection.messages_in == 1000
     await stage.stop()

@@ -10,6 +10,7 @@ from support import BINARY, CLOSE, PING, PONG, TEXT, Mail, both_loops, echo, roo
 from wsrelay import process
 from wsrelay.errors import NoProcess
 from wsrelay_core import resolve
+from wsrelay_core._frame import FrameCodec
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -214,6 +215,7 @@ def test_a_flood_of_pings_from_a_client_that_does_not_read(loop):
                 with growth_below(4 * MIB):
                     client.write(b"".join(pings))
                     await client.read_by_server()
+                    await until(lambda: here.app.scheduler.idle)  # and has decoded all
                     await echoes(other, 10)
                 queued = process.info(client.pid).queue_length
                 assert queued <= 2
@@ -286,6 +288,32 @@ def test_a_flooding_client_is_slowed_and_nothing_is_lost(
             assert [int(data) for data in mail.data()] == list(range(count))
             assert length - 2 <= most["length"] <= length + 2
             assert most["bytes"] <= most_bytes and most["dropped"] == 0
+
+    run_on(loop, main())
+
+
+@pytest.mark.parametrize("kind", ["messages", "fragments"])
+@both_loops
+def test_a_flood_that_comes_in_one_read_has_turns(loop, kind):
+    """Others are served before it is all decoded, which takes 50 ms where it is fragments."""
+    codec = FrameCodec(client=True)
+    message = codec.encode_frame(TEXT, b"f", kind == "messages")
+    if kind == "fragments":
+        message += codec.encode_frame(0, b"f", True)
+    count = 60_000 // len(message)
+
+    async def main():
+        async with room() as here:
+            mail = Mail()
+            here.target = process.spawn(taker, None, mail, {"length": 0, "bytes": 0}, 0, 10**9)
+            async with here.client() as client:
+                here.target = here.spawn(echo)
+                async with here.client() as other:
+                    client.write(message * count)
+                    await client.read_by_server()
+                    await echoes(other, 1)
+                    assert len(mail.of("ws.message")) < count / 2
+                    await until(lambda: len(mail.of("ws.message")) == count)
 
     run_on(loop, main())
 

@@ -1,4 +1,4 @@
-"""What one client may cost: sizes and times, with the defaults of `reliability.md`."""
+"""What one client may cost: sizes and times; `docs/security.md` has them all."""
 
 from dataclasses import dataclass
 
