@@ -6,7 +6,7 @@ import time
 from wsrelay_core._errors import InvalidPID, NameTaken
 
 cimport cython
-from cpython.unicode cimport PyUnicode_FromObject
+from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_FromObject
 
 # The name by which a node means itself; `{this@host|uniq}` and `{host|uniq}` are one PID.
 cdef str THIS_NODE = "this"
@@ -16,12 +16,21 @@ cdef str THIS_NODE = "this"
 cdef str incarnation = ""
 cdef unsigned long long serial = 0
 
+# Host -> what its PIDs of this boot begin with.
+cdef dict prefixes = {}
+cdef Py_ssize_t MOST_PREFIXES = 256
+
+cdef const char* HEX = b"0123456789abcdef"
+cdef enum:
+    TAIL = 17  # the longest serial number in hex, and the brace
+
 
 def _new_incarnation() -> None:
     """Begin a new boot: at import, and in a forked child."""
     global incarnation, serial
     incarnation = f"{time.time_ns() // 1000:013x}{os.urandom(4).hex()}"
     serial = 0
+    prefixes.clear()
 
 
 _new_incarnation()
@@ -108,9 +117,32 @@ cdef bint is_pid_shaped(str text) except -1:
 
 cdef PID new_pid(str host):
     """A PID that never was before, on `host`."""
+    return PID.__new__(PID, new_text(host))
+
+
+cdef str new_text(str host):
+    """The text of a PID that never was before, as a plain `str`."""
     global serial
+    cdef char tail[TAIL]
+    cdef Py_ssize_t start = TAIL - 1
+    cdef unsigned long long number
     serial += 1
-    return PID.__new__(PID, f"{{{host}|0x{incarnation}{serial:x}}}")
+    number = serial
+    tail[start] = b"}"
+    while number:
+        start -= 1
+        tail[start] = HEX[number & 15]
+        number >>= 4
+    return prefix_of(host) + PyUnicode_DecodeASCII(&tail[start], TAIL - start, NULL)
+
+
+cdef str prefix_of(str host):
+    prefix = prefixes.get(host)
+    if prefix is None:
+        if len(prefixes) >= MOST_PREFIXES:
+            prefixes.clear()
+        prefix = prefixes[host] = f"{{{host}|0x{incarnation}"
+    return prefix
 
 
 cdef object plain_dest(object dest):

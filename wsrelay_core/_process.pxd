@@ -67,7 +67,7 @@ cdef class Process(Schedulable):
     cdef readonly bint alive
     cdef readonly double started   # monotonic seconds
     cdef list names                # registered names, or None
-    cdef dict monitors             # Ref -> None: who watches this process, in order
+    cdef object monitors           # who watches it: None, the one Ref, or Ref -> None in order
     cdef dict refs                 # Ref -> None: what this process watches
     cdef dict links                # Process -> None
     cdef set timers
@@ -81,17 +81,23 @@ cdef class Process(Schedulable):
     cdef int deliver_event(self, Event event) except -1
     cdef Waiter own_park(self)
     cdef bint keep_cancel(self, object message) except -1
+    cdef str admit(self, Scheduler scheduler, Host host, str entry)
     cdef int end(self, str reason, object value, object error) except -1
     cdef int drop_timers(self) except -1
     cdef int give_up_refs(self) except -1
+    cdef int add_monitor(self, Ref ref) except -1
+    cdef int drop_monitor(self, Ref ref) except -1
+    cdef object all_monitors(self)
     cdef int tell_monitors(self, str reason, Result result) except -1
     cdef int tell_links(self, str reason, Result result) except -1
 
 
+cdef Result new_result(object value, object error)
 cdef Event new_event(str kind, object sender, str reason, Result result, object ref)
 cdef object exit_in(object error)
 cdef Process find_process(Scheduler scheduler, object dest)
 cdef Ref watch(Scheduler scheduler, object dest, Process watcher, object callback)
+cdef int tie(Process process, Process other) except -1
 cdef bint give_up(Ref ref) except -1
 cdef Timer later(Scheduler scheduler, double delay, object dest, str topic, tuple payloads)
 

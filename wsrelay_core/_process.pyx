@@ -1,13 +1,12 @@
 """What everything with a PID has in common: relations, names, timers and the one exit."""
 
-import time
-
 from wsrelay_core._errors import HostFull, NoApp, NoProcess, ProcessExit
 
 cimport cython
+from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from wsrelay_core._mailbox cimport Waiter, short
-from wsrelay_core._pid cimport PID, new_pid, plain_dest
+from wsrelay_core._pid cimport PID, new_text, plain_dest
 from wsrelay_core._scheduler cimport Scheduler, monotonic
 
 cdef str EXIT = "EXIT"
@@ -22,7 +21,15 @@ cdef bint is_failure(str reason) noexcept:
     return reason != NORMAL and reason != CANCELLED
 
 
+cdef double wall_clock() noexcept nogil:
+    """Seconds since 1970, the clock of `time.time`."""
+    cdef timespec spec
+    clock_gettime(CLOCK_REALTIME, &spec)
+    return <double>spec.tv_sec + 1e-9 * <double>spec.tv_nsec
+
+
 @cython.final
+@cython.freelist(64)
 cdef class Result:
     """How a process ended: the `value` it returned, or the `error` that ended it."""
 
@@ -34,7 +41,15 @@ cdef class Result:
         return f"Result(value={short(self.value)}, error={short(self.error)})"
 
 
+cdef Result new_result(object value, object error):
+    cdef Result result = Result.__new__(Result)
+    result.value = value
+    result.error = error
+    return result
+
+
 @cython.final
+@cython.freelist(64)
 cdef class Event:
     """A system event: `kind` is `EXIT`, `LINK_DOWN` or `CANCEL`.
 
@@ -53,12 +68,13 @@ cdef Event new_event(str kind, object sender, str reason, Result result, object 
     event.sender = sender
     event.reason = reason
     event.result = result
-    event.at = time.time()
+    event.at = wall_clock()
     event.ref = ref
     return event
 
 
 @cython.final
+@cython.freelist(64)
 cdef class Ref:
     """One monitor: what `monitor` returned, and the `ref` of the EXIT event that it brings."""
 
@@ -144,21 +160,28 @@ cdef class Process:
 
     # -- birth ---------------------------------------------------------------------------------
 
-    def _admit(self, Scheduler scheduler, Host host, str entry):
-        """Give the process its PID and its place in the table; raises HostFull, NoApp."""
+    cdef str admit(self, Scheduler scheduler, Host host, str entry):
+        """Give the process its PID and its place in the table; raises HostFull, NoApp.
+
+        Returns the text of the PID as a plain `str`.
+        """
+        cdef str text
         if not scheduler.running:
             raise NoApp("the App is not running: no process can start")
         scheduler.check_thread()
-        host.check()
+        if host.max_processes:
+            host.check()
         self.scheduler = scheduler
         self.host = host
         self.entry = entry
-        self.pid = new_pid(host.id)
+        text = new_text(host.id)
+        self.pid = PID.__new__(PID, text)
         self.pid.record = self
         self.started = monotonic()
         self.alive = True
         host.count += 1
         scheduler.table.add(self.pid, self)
+        return text
 
     # -- relations -----------------------------------------------------------------------------
 
@@ -186,10 +209,7 @@ cdef class Process:
         cdef Process other = find_process(self.scheduler, dest)
         if other is None:
             raise NoProcess(f"cannot link to {dest}: no such process")
-        if other is self:
-            return
-        _add(self, other)
-        _add(other, self)
+        tie(self, other)
 
     def unlink(self, dest) -> None:
         """Take a link away, both ways; none is no error."""
@@ -216,7 +236,7 @@ cdef class Process:
 
     def has_relations(self) -> bool:
         """Whether somebody watches it, is linked to it or can find it by a name."""
-        return bool(self.monitors) or bool(self.links) or bool(self.names)
+        return self.monitors is not None or bool(self.links) or bool(self.names)
 
     def tell(self, dest, str topic, payload) -> bool:
         """Send one message as this process."""
@@ -242,7 +262,7 @@ cdef class Process:
             "age": monotonic() - self.started,
             "links": tuple([(<Process>other).pid for other in (self.links or ())]),
             "monitors": tuple([(<Ref>ref).target for ref in (self.refs or ())]),
-            "monitored_by": tuple([(<Ref>ref).watcher.pid for ref in (self.monitors or ())
+            "monitored_by": tuple([(<Ref>ref).watcher.pid for ref in self.all_monitors()
                                    if (<Ref>ref).watcher is not None]),
         }
 
@@ -264,7 +284,7 @@ cdef class Process:
         self.host.count -= 1
         self.drop_timers()
         self.give_up_refs()
-        result = Result(value, error)
+        result = new_result(value, error)
         self.tell_monitors(reason, result)
         self.tell_links(reason, result)
         return 0
@@ -284,13 +304,41 @@ cdef class Process:
         return 0
 
     cdef int tell_monitors(self, str reason, Result result) except -1:
-        monitors, self.monitors = self.monitors, None
-        if monitors is not None:
-            for ref in monitors:
-                if (<Ref>ref).watched is not None:  # an EXIT before may have given it up
-                    (<Ref>ref).watched = None
-                    tell(<Ref>ref, self.pid, reason, result)
+        if self.monitors is None:
+            return 0
+        monitors = self.all_monitors()
+        self.monitors = None
+        for ref in monitors:
+            if (<Ref>ref).watched is not None:  # an EXIT before may have given it up
+                (<Ref>ref).watched = None
+                tell(<Ref>ref, self.pid, reason, result)
         return 0
+
+    # Nearly always there is one monitor or none: no dict for that.
+
+    cdef int add_monitor(self, Ref ref) except -1:
+        if self.monitors is None:
+            self.monitors = ref
+        elif type(self.monitors) is Ref:
+            self.monitors = {self.monitors: None, ref: None}
+        else:
+            (<dict>self.monitors)[ref] = None
+        return 0
+
+    cdef int drop_monitor(self, Ref ref) except -1:
+        if type(self.monitors) is dict:
+            (<dict>self.monitors).pop(ref, None)
+            if not <dict>self.monitors:
+                self.monitors = None
+        elif self.monitors is ref:
+            self.monitors = None
+        return 0
+
+    cdef object all_monitors(self):
+        """The monitors in order, to be looked through once."""
+        if self.monitors is None:
+            return ()
+        return (self.monitors,) if type(self.monitors) is Ref else self.monitors
 
     cdef int tell_links(self, str reason, Result result) except -1:
         links, self.links = self.links, None
@@ -315,6 +363,14 @@ cdef object exit_in(object error):
             exits = exits.exceptions[0]
         return exits
     return error if isinstance(error, ProcessExit) else None
+
+
+cdef int tie(Process process, Process other) except -1:
+    """Link both ways."""
+    if process is not other:
+        _add(process, other)
+        _add(other, process)
+    return 0
 
 
 cdef int _add(Process process, Process other) except -1:
@@ -351,8 +407,7 @@ cdef bint give_up(Ref ref) except -1:
     ref.watched = ref.callback = None
     if watched is None:
         return False
-    if watched.monitors is not None:
-        watched.monitors.pop(ref, None)
+    watched.drop_monitor(ref)
     return True
 
 
@@ -373,12 +428,10 @@ cdef Ref watch(Scheduler scheduler, object dest, Process watcher, object callbac
             watcher.refs = {}
         watcher.refs[ref] = None
     if watched is None:
-        tell(ref, ref.target, NOPROC, Result())
+        tell(ref, ref.target, NOPROC, new_result(None, None))
         return ref
     ref.watched = watched
-    if watched.monitors is None:
-        watched.monitors = {}
-    watched.monitors[ref] = None
+    watched.add_monitor(ref)
     return ref
 
 
