@@ -4,7 +4,7 @@ It knows bytes, mailboxes and PIDs; no HTTP, no YAML, no logging. Users import f
 """
 
 from wsrelay_core._connection import Connection
-from wsrelay_core._context import process_var, scheduler_var
+from wsrelay_core._context import process_var, scheduler_var, spawn_scope, start_var
 from wsrelay_core._coroutine import CoroutineProcess
 from wsrelay_core._frame import FrameCodec
 from wsrelay_core._inbox import Inbox, receive_matching, select, set_duration_reader
@@ -24,6 +24,13 @@ from wsrelay_core._send import (
     send_as_system,
     send_later,
     watch_exit,
+)
+from wsrelay_core._spawn import (
+    prepare_process,
+    spawn,
+    spawn_linked,
+    spawn_linked_monitored,
+    spawn_monitored,
 )
 
 __all__ = [
@@ -45,6 +52,7 @@ __all__ = [
     "current_process",
     "current_scheduler",
     "give_up_watch",
+    "prepare_process",
     "process_var",
     "receive_matching",
     "resolve",
@@ -55,5 +63,11 @@ __all__ = [
     "send_as_system",
     "send_later",
     "set_duration_reader",
+    "spawn",
+    "spawn_linked",
+    "spawn_linked_monitored",
+    "spawn_monitored",
+    "spawn_scope",
+    "start_var",
     "watch_exit",
 ]

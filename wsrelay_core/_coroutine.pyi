@@ -9,6 +9,8 @@ from wsrelay_core._pid import PID
 from wsrelay_core._process import Host
 from wsrelay_core._scheduler import Scheduler
 
+__pyx_capi__: dict[str, object]
+
 @final
 class CoroutineProcess(MailProcess):
     trap_links: bool
