@@ -6,7 +6,7 @@ import time
 from wsrelay_core._errors import InvalidPID, NameTaken
 
 cimport cython
-from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_FromObject
+from cpython.unicode cimport PyUnicode_FromObject
 
 # The name by which a node means itself; `{this@host|uniq}` and `{host|uniq}` are one PID.
 cdef str THIS_NODE = "this"
@@ -35,6 +35,32 @@ def _new_incarnation() -> None:
 
 _new_incarnation()
 os.register_at_fork(after_in_child=_new_incarnation)
+
+
+cdef extern from *:
+    """
+    /* A text and some ASCII behind it, in one allocation. */
+    static PyObject* wsrelay_join_ascii(PyObject* text, const char* tail, Py_ssize_t size) {
+        Py_ssize_t length = PyUnicode_GET_LENGTH(text);
+        PyObject* joined = PyUnicode_New(length + size, PyUnicode_MAX_CHAR_VALUE(text));
+        if (joined == NULL) return NULL;
+        if (PyUnicode_IS_ASCII(text)) {
+            char* data = (char*) PyUnicode_DATA(joined);
+            memcpy(data, PyUnicode_DATA(text), length);
+            memcpy(data + length, tail, size);
+            return joined;
+        }
+        if (PyUnicode_CopyCharacters(joined, 0, text, 0, length) < 0) {
+            Py_DECREF(joined);
+            return NULL;
+        }
+        for (Py_ssize_t index = 0; index < size; index++)
+            PyUnicode_WRITE(PyUnicode_KIND(joined), PyUnicode_DATA(joined), length + index,
+                            (unsigned char) tail[index]);
+        return joined;
+    }
+    """
+    str join_ascii "wsrelay_join_ascii"(str text, const char* tail, Py_ssize_t size)
 
 
 @cython.final
@@ -133,15 +159,16 @@ cdef str new_text(str host):
         start -= 1
         tail[start] = HEX[number & 15]
         number >>= 4
-    return prefix_of(host) + PyUnicode_DecodeASCII(&tail[start], TAIL - start, NULL)
+    return join_ascii(prefix_of(host), &tail[start], TAIL - start)
 
 
 cdef str prefix_of(str host):
-    prefix = prefixes.get(host)
-    if prefix is None:
-        if len(prefixes) >= MOST_PREFIXES:
-            prefixes.clear()
-        prefix = prefixes[host] = f"{{{host}|0x{incarnation}"
+    found = prefixes.get(host)
+    if found is not None:
+        return <str>found
+    if len(prefixes) >= MOST_PREFIXES:
+        prefixes.clear()
+    prefix = prefixes[host] = f"{{{host}|0x{incarnation}"
     return prefix
 
 

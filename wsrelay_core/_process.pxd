@@ -67,8 +67,8 @@ cdef class Process(Schedulable):
     cdef readonly bint alive
     cdef readonly double started   # monotonic seconds
     cdef list names                # registered names, or None
-    cdef object monitors           # who watches it: None, the one Ref, or Ref -> None in order
-    cdef dict refs                 # Ref -> None: what this process watches
+    cdef object monitors           # Refs of who watches it, in order; see `with_ref`
+    cdef object refs               # Refs of what it watches, the same
     cdef dict links                # Process -> None
     cdef set timers
     cdef object context            # contextvars.Context of its task, while that runs
@@ -85,9 +85,6 @@ cdef class Process(Schedulable):
     cdef int end(self, str reason, object value, object error) except -1
     cdef int drop_timers(self) except -1
     cdef int give_up_refs(self) except -1
-    cdef int add_monitor(self, Ref ref) except -1
-    cdef int drop_monitor(self, Ref ref) except -1
-    cdef object all_monitors(self)
     cdef int tell_monitors(self, str reason, Result result) except -1
     cdef int tell_links(self, str reason, Result result) except -1
 
@@ -98,6 +95,7 @@ cdef object exit_in(object error)
 cdef Process find_process(Scheduler scheduler, object dest)
 cdef Ref watch(Scheduler scheduler, object dest, Process watcher, object callback)
 cdef int tie(Process process, Process other) except -1
+cdef object without_ref(object refs, Ref ref)
 cdef bint give_up(Ref ref) except -1
 cdef Timer later(Scheduler scheduler, double delay, object dest, str topic, tuple payloads)
 

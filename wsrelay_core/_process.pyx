@@ -196,13 +196,12 @@ cdef class Process:
         """
         if ref.watcher is not self:
             raise ValueError(f"{ref} is the monitor of another process")
-        if self.refs is not None:
-            self.refs.pop(ref, None)
+        self.refs = without_ref(self.refs, ref)
         return give_up(ref)
 
     def refs_to(self, dest) -> list:
         """This process's monitors of one PID or name."""
-        return [ref for ref in (self.refs or ()) if (<Ref>ref).is_of(dest)]
+        return [ref for ref in each_ref(self.refs) if (<Ref>ref).is_of(dest)]
 
     def link(self, dest) -> None:
         """Link both ways, idempotent; raises NoProcess when `dest` is dead or unknown."""
@@ -261,8 +260,8 @@ cdef class Process:
             "names": tuple(self.names or ()),
             "age": monotonic() - self.started,
             "links": tuple([(<Process>other).pid for other in (self.links or ())]),
-            "monitors": tuple([(<Ref>ref).target for ref in (self.refs or ())]),
-            "monitored_by": tuple([(<Ref>ref).watcher.pid for ref in self.all_monitors()
+            "monitors": tuple([(<Ref>ref).target for ref in each_ref(self.refs)]),
+            "monitored_by": tuple([(<Ref>ref).watcher.pid for ref in each_ref(self.monitors)
                                    if (<Ref>ref).watcher is not None]),
         }
 
@@ -299,46 +298,18 @@ cdef class Process:
     cdef int give_up_refs(self) except -1:
         refs, self.refs = self.refs, None
         if refs is not None:
-            for ref in refs:
+            for ref in each_ref(refs):
                 give_up(<Ref>ref)
         return 0
 
     cdef int tell_monitors(self, str reason, Result result) except -1:
-        if self.monitors is None:
-            return 0
-        monitors = self.all_monitors()
-        self.monitors = None
-        for ref in monitors:
-            if (<Ref>ref).watched is not None:  # an EXIT before may have given it up
-                (<Ref>ref).watched = None
-                tell(<Ref>ref, self.pid, reason, result)
+        monitors, self.monitors = self.monitors, None
+        if monitors is not None:
+            for ref in each_ref(monitors):
+                if (<Ref>ref).watched is not None:  # an EXIT before may have given it up
+                    (<Ref>ref).watched = None
+                    tell(<Ref>ref, self.pid, reason, result)
         return 0
-
-    # Nearly always there is one monitor or none: no dict for that.
-
-    cdef int add_monitor(self, Ref ref) except -1:
-        if self.monitors is None:
-            self.monitors = ref
-        elif type(self.monitors) is Ref:
-            self.monitors = {self.monitors: None, ref: None}
-        else:
-            (<dict>self.monitors)[ref] = None
-        return 0
-
-    cdef int drop_monitor(self, Ref ref) except -1:
-        if type(self.monitors) is dict:
-            (<dict>self.monitors).pop(ref, None)
-            if not <dict>self.monitors:
-                self.monitors = None
-        elif self.monitors is ref:
-            self.monitors = None
-        return 0
-
-    cdef object all_monitors(self):
-        """The monitors in order, to be looked through once."""
-        if self.monitors is None:
-            return ()
-        return (self.monitors,) if type(self.monitors) is Ref else self.monitors
 
     cdef int tell_links(self, str reason, Result result) except -1:
         links, self.links = self.links, None
@@ -386,6 +357,37 @@ cdef int _drop(Process process, Process other) except -1:
     return 0
 
 
+# Nearly always a process has one monitor or none, and watches one other or none: so a collection of
+# Refs is None, the one Ref itself, or a dict Ref -> None in the order in which they came.
+
+
+cdef object with_ref(object refs, Ref ref):
+    """A collection with one more."""
+    if refs is None:
+        return ref
+    if type(refs) is Ref:
+        return {refs: None, ref: None}
+    (<dict>refs)[ref] = None
+    return refs
+
+
+cdef object without_ref(object refs, Ref ref):
+    """A collection without one that need not be in it."""
+    if refs is ref:
+        return None
+    if type(refs) is dict:
+        (<dict>refs).pop(ref, None)
+        return refs if <dict>refs else None
+    return refs
+
+
+cdef object each_ref(object refs):
+    """What to iterate over; the collection must not change meanwhile."""
+    if refs is None:
+        return ()
+    return (refs,) if type(refs) is Ref else refs
+
+
 cdef int tell(Ref ref, object sender, str reason, Result result) except -1:
     """Bring a monitor its EXIT."""
     cdef Event event = new_event(EXIT, sender, reason, result, ref)
@@ -396,7 +398,7 @@ cdef int tell(Ref ref, object sender, str reason, Result result) except -1:
         except Exception as error:
             ref.scheduler.say("fault", None, error)
     elif ref.watcher.alive:
-        ref.watcher.refs.pop(ref, None)
+        ref.watcher.refs = without_ref(ref.watcher.refs, ref)
         ref.watcher.deliver_event(event)
     return 0
 
@@ -407,7 +409,7 @@ cdef bint give_up(Ref ref) except -1:
     ref.watched = ref.callback = None
     if watched is None:
         return False
-    watched.drop_monitor(ref)
+    watched.monitors = without_ref(watched.monitors, ref)
     return True
 
 
@@ -424,14 +426,12 @@ cdef Ref watch(Scheduler scheduler, object dest, Process watcher, object callbac
     ref.callback = callback
     ref.scheduler = scheduler
     if watcher is not None:
-        if watcher.refs is None:
-            watcher.refs = {}
-        watcher.refs[ref] = None
+        watcher.refs = with_ref(watcher.refs, ref)
     if watched is None:
         tell(ref, ref.target, NOPROC, new_result(None, None))
         return ref
     ref.watched = watched
-    watched.add_monitor(ref)
+    watched.monitors = with_ref(watched.monitors, ref)
     return ref
 
 
