@@ -67,6 +67,7 @@ cdef class CoroutineProcess(MailProcess):
 
     cdef int begin(self) except -1:
         """Do what `start` says. The context of the task knows the process, and by it the App."""
+        cdef Scheduler scheduler = self.scheduler
         context = PyContext_CopyCurrent()
         PyContext_Enter(context)
         try:
@@ -76,7 +77,10 @@ cdef class CoroutineProcess(MailProcess):
         self.context = context
         name, self.task_name = self.task_name, None
         self.task = PyObject_Call(
-            Task, (self,), {"loop": self.scheduler.loop, "name": name, "context": context})
+            Task, (self,), {"loop": scheduler.loop, "name": name, "context": context})
+        if scheduler.draining and not scheduler.scheduled:
+            # Whom the first step wakes is then stepped in the same turn of the loop.
+            scheduler.wake()
         return 0
 
     # -- the fast road -------------------------------------------------------------------------
