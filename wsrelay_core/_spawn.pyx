@@ -6,7 +6,7 @@ from wsrelay_core._context import spawn_scope, start_var
 from wsrelay_core._errors import NotAProcess
 
 from cpython.contextvars cimport get_value
-from cpython.object cimport PyObject
+from cpython.object cimport PyObject, PyObject_Call
 from cpython.unicode cimport PyUnicode_FromObject
 
 from wsrelay_core._coroutine cimport CoroutineProcess, new_process
@@ -104,7 +104,7 @@ cdef CoroutineProcess prepare(Process spawner, object target, object host, tuple
         place = spawner.host
     else:
         place = scheduler.app.find_host(host, None if spawner is None else spawner.host)
-    coroutine = function(*args, **kwargs)
+    coroutine = PyObject_Call(function, args, kwargs)
     if not PyCoro_CheckExact(coroutine) and not isinstance(coroutine, Coroutine):
         raise TypeError(
             f"{entry} is no async function: it returned {type(coroutine).__name__}, no coroutine")
