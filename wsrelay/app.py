@@ -103,7 +103,11 @@ class App(Declarations):
         self.failure = None
         self._stopping = asyncio.Event()
         self.scheduler = Scheduler(
-            asyncio.get_running_loop(), lifecycle.Reporter(self), self, self._clock
+            asyncio.get_running_loop(),
+            lifecycle.Reporter(self),
+            self,
+            self._clock,
+            self.registry.spawned,
         )
         self.scheduler.start()
         warn_of_origins(router for one in self.services.values() for router in one.routers)

@@ -8,9 +8,7 @@ Durations are seconds as a number, or Go duration text such as `"30s"`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from contextvars import ContextVar
-from types import CoroutineType
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wsrelay.config.durations import seconds
@@ -24,7 +22,7 @@ from wsrelay.errors import (
 )
 from wsrelay.process_info import ProcessInfo, info_of
 from wsrelay.process_options import check_options
-from wsrelay.starting import start_var, starting
+from wsrelay.starting import starting
 from wsrelay_core import (
     PID,
     Connection,
@@ -40,6 +38,7 @@ from wsrelay_core import (
     current_process,
     current_scheduler,
     give_up_watch,
+    prepare_process,
     receive_matching,
     resolve,
     scheduler_for_thread,
@@ -48,6 +47,10 @@ from wsrelay_core import (
     send_as_system,
     send_later,
     set_duration_reader,
+    spawn,
+    spawn_linked,
+    spawn_linked_monitored,
+    spawn_monitored,
     watch_exit,
 )
 
@@ -103,10 +106,6 @@ set_duration_reader(seconds)
 
 Destination = PID | str
 Target = str | Callable[..., Awaitable[Any]]
-
-# Collects what a request's middleware and handler spawn: a refused upgrade takes it back.
-spawn_scope: ContextVar[list[PID] | None] = ContextVar("wsrelay_spawned", default=None)
-
 
 # -- self ------------------------------------------------------------------------------------------
 
@@ -278,101 +277,6 @@ async def drained(
 # -- birth -----------------------------------------------------------------------------------------
 
 
-def spawn(
-    target: Target, host: str | None = None, /, *args: Any, name: str | None = None, **kwargs: Any
-) -> PID:
-    """Start a process and return its PID at once; its first step runs after the caller's.
-
-    Args:
-        target: a registry id (`"app:ws.handler"`), an import path (`"app.ws:handler"`), or an
-            async function.
-        host: registry id of a `process.host`; by default the spawner's, else the App's only one.
-        args, kwargs: for the function, bound now.
-        name: registered before the first step.
-
-    Raises:
-        TypeError: the arguments do not fit, or the target is no async function.
-        LookupError: unknown entry or host.
-        HostFull, NameTaken, NoApp.
-    """
-    process = _new_process(target, host, args, kwargs, name)
-    process.start()
-    return process.pid
-
-
-def spawn_linked(
-    target: Target, host: str | None = None, /, *args: Any, name: str | None = None, **kwargs: Any
-) -> PID:
-    """`spawn`, linked to the caller before its first step (OTP: `spawn_link`)."""
-    me = _self()
-    process = _new_process(target, host, args, kwargs, name)
-    me.link(process.pid)
-    process.start()
-    return process.pid
-
-
-def spawn_monitored(
-    target: Target, host: str | None = None, /, *args: Any, name: str | None = None, **kwargs: Any
-) -> tuple[PID, Ref]:
-    """`spawn`, monitored by the caller before its first step (OTP: `spawn_monitor`)."""
-    me = _self()
-    process = _new_process(target, host, args, kwargs, name)
-    ref = me.monitor(process.pid)
-    process.start()
-    return process.pid, ref
-
-
-def spawn_linked_monitored(
-    target: Target, host: str | None = None, /, *args: Any, name: str | None = None, **kwargs: Any
-) -> tuple[PID, Ref]:
-    """`spawn`, linked to and monitored by the caller before its first step."""
-    me = _self()
-    process = _new_process(target, host, args, kwargs, name)
-    me.link(process.pid)
-    ref = me.monitor(process.pid)
-    process.start()
-    return process.pid, ref
-
-
-def _new_process(
-    target: Target,
-    host: str | None,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    name: str | None,
-) -> CoroutineProcess:
-    spawner = current_process()
-    scheduler = current_scheduler()
-    entry, function = scheduler.app.find_function(target)
-    place = scheduler.app.find_host(host, spawner.host if spawner is not None else None)
-    coroutine = function(*args, **kwargs)
-    if type(coroutine) is not CoroutineType and not isinstance(coroutine, Coroutine):
-        raise TypeError(
-            f"{entry} is no async function: it returned {type(coroutine).__name__}, no coroutine"
-        )
-    try:
-        process = CoroutineProcess(scheduler, place, coroutine, entry)
-        if name is not None:
-            _register_or_discard(process, name)
-    except BaseException:
-        coroutine.close()
-        raise
-    scope = spawn_scope.get()
-    if scope is not None and spawner is None:
-        scope.append(process.pid)
-    if (start := start_var.get()) is not None:
-        start.family.add(process.pid)
-    return process
-
-
-def _register_or_discard(process: CoroutineProcess, name: str) -> None:
-    try:
-        process.register(_checked_name(name))
-    except BaseException:
-        process.close()
-        raise
-
-
 async def exec(
     target: Target,
     host: str | None = None,
@@ -391,7 +295,7 @@ async def exec(
         ProcessFailed: it ended with a reason other than `normal` and no exception.
     """
     limit = _limit(timeout)
-    process = _new_process(target, host, args, kwargs, name)
+    process = prepare_process(target, host, args, kwargs, name)
     return _value_of(await _run(process, limit))
 
 

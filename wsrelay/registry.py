@@ -77,6 +77,8 @@ class Registry:
 
     Attributes:
         importer: finds the object of an import path that `spawn` was given.
+        spawned: qualified name -> module and entry name, of functions that were spawned: kept by
+            the core, forgotten here when another entry may be the right one.
     """
 
     def __init__(self, namespace: str) -> None:
@@ -84,6 +86,7 @@ class Registry:
         self.importer: Callable[[ImportPath], Any] = import_object
         self.functions: dict[str, Function] = {}  # function.python, by id
         self.processes: dict[str, Function] = {}  # process.python, by id
+        self.spawned: dict[str, tuple[str, str]] = {}
         self.hosts: dict[str, Host] = {}  # process.host and http.service, by id
         self._sources: dict[str, list[str]] = {}  # import path -> ids of process.python
         self._imported: dict[str, tuple[str, Function]] = {}
@@ -104,6 +107,7 @@ class Registry:
             raise TypeError(f"process {quoted(entry)} needs an async function")
         self.processes[entry] = function
         self._sources.setdefault(source or source_of(function), []).append(entry)
+        self.spawned.clear()
 
     def find_process(self, target: str | Function) -> tuple[str, Function]:
         """Entry name and function of what `spawn` was given.

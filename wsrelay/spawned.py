@@ -8,9 +8,8 @@ from wsrelay.http.chain import Handler, SyncHandler
 from wsrelay.http.request import Request
 from wsrelay.http.response import Response
 from wsrelay.http.upgrade import Upgrade
-from wsrelay.process import spawn_scope
 from wsrelay.relay_command import RELAY_HEADER
-from wsrelay_core import PID, resolve
+from wsrelay_core import PID, resolve, spawn_scope
 
 __all__ = ["SpawnScope", "cancel_spawned", "note_upgrade"]
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 
 from wsrelay.errors import NotAProcess
-from wsrelay_core import PID, current_process, resolve
+from wsrelay_core import PID, current_process, resolve, start_var
 
-__all__ = ["Family", "Start", "start_var", "starting"]
+__all__ = ["Family", "Start", "starting"]
 
 
 class Family:
@@ -64,9 +63,6 @@ class Start:
             self._on_left(self)
 
 
-start_var: ContextVar[Start | None] = ContextVar("wsrelay_start", default=None)
-
-
 @contextmanager
 def starting() -> Iterator[None]:
     """What the calling service must have done before it counts as started (OTP: `init/1`).
@@ -88,7 +84,7 @@ def starting() -> Iterator[None]:
     me = current_process()
     if me is None:
         raise NotAProcess("this call needs a process around it: make it inside a spawned function")
-    start = start_var.get()
+    start: Start | None = start_var.get()
     if start is None or start.pid != me.pid:  # inherited from a service
         yield
         return

@@ -14,8 +14,8 @@ from wsrelay.backoff import Backoff
 from wsrelay.config import Lifecycle, format_duration
 from wsrelay.errors import NameTaken, StartFailed, WSRelayError
 from wsrelay.log import describe, escape
-from wsrelay.starting import Family, Start, start_var
-from wsrelay_core import PID, CoroutineProcess, Event, Scheduler, resolve, watch_exit
+from wsrelay.starting import Family, Start
+from wsrelay_core import PID, CoroutineProcess, Event, Scheduler, resolve, start_var, watch_exit
 
 __all__ = ["ServiceStatus", "Supervised", "Surroundings"]
 

@@ -5,7 +5,7 @@ Users import from `wsrelay`.
 """
 
 from wsrelay_core._connection import Connection
-from wsrelay_core._context import process_var, scheduler_var
+from wsrelay_core._context import process_var, scheduler_var, spawn_scope, start_var
 from wsrelay_core._coroutine import CoroutineProcess
 from wsrelay_core._frame import FrameCodec
 from wsrelay_core._head import read_plain_head
@@ -27,6 +27,13 @@ from wsrelay_core._send import (
     send_later,
     watch_exit,
 )
+from wsrelay_core._spawn import (
+    prepare_process,
+    spawn,
+    spawn_linked,
+    spawn_linked_monitored,
+    spawn_monitored,
+)
 
 __all__ = [
     "PID",
@@ -47,6 +54,7 @@ __all__ = [
     "current_process",
     "current_scheduler",
     "give_up_watch",
+    "prepare_process",
     "process_var",
     "read_plain_head",
     "receive_matching",
@@ -58,5 +66,11 @@ __all__ = [
     "send_as_system",
     "send_later",
     "set_duration_reader",
+    "spawn",
+    "spawn_linked",
+    "spawn_linked_monitored",
+    "spawn_monitored",
+    "spawn_scope",
+    "start_var",
     "watch_exit",
 ]

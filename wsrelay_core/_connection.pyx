@@ -60,7 +60,7 @@ cdef class Connection(Receiving):
         self.state = OPEN
         self.accepting = True
         self.patience = PATIENCE
-        self._admit(scheduler, host, entry)
+        self.admit(scheduler, host, entry)
 
     # -- birth and target ----------------------------------------------------------------------
 

@@ -6,12 +6,15 @@ from cpython.object cimport PyObject
 
 from wsrelay_core._inbox cimport Park
 from wsrelay_core._mail cimport MailProcess
+from wsrelay_core._process cimport Host
+from wsrelay_core._scheduler cimport Scheduler
 
 
 @cython.final
 cdef class CoroutineProcess(MailProcess):
     cdef object coroutine        # the user's; None once it is done
     cdef readonly object task
+    cdef str task_name           # the PID as a plain str, which Task takes without a copy
     cdef Park park               # of its own task, made at the first wait, then used again
     cdef public bint trap_links
     cdef object deadline         # TimerHandle of a cancel with deadline
@@ -23,6 +26,7 @@ cdef class CoroutineProcess(MailProcess):
     cdef object cancel_message
     cdef int refusals            # awaits after its end, each answered with CancelledError
 
+    cdef int begin(self) except -1
     cdef int fast_step(self, Park park) except -1
     cdef int wake_task(self, Park park) except -1
     cdef int resume(self, PyObject* value, PyObject** result) except? -1
@@ -36,3 +40,6 @@ cdef class CoroutineProcess(MailProcess):
     cdef int let_go(self) except -1
     cdef int throw_in(self, object error, PyObject** result) except? -1
     cdef int stop_now(self, str reason, object error) except -1
+
+
+cdef CoroutineProcess new_process(Scheduler scheduler, Host host, object coroutine, str entry)

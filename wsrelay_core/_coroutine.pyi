@@ -4,11 +4,12 @@ from types import CodeType, FrameType, TracebackType
 from typing import Any, Self, final
 
 from wsrelay_core._context import process_var as process_var
-from wsrelay_core._context import scheduler_var as scheduler_var
 from wsrelay_core._mail import MailProcess
 from wsrelay_core._pid import PID
 from wsrelay_core._process import Host
 from wsrelay_core._scheduler import Scheduler
+
+__pyx_capi__: dict[str, object]
 
 @final
 class CoroutineProcess(MailProcess):

@@ -12,18 +12,20 @@ import sys
 from asyncio import CancelledError, current_task
 
 from wsrelay_core._errors import LinkFailed
-from wsrelay_core._context import process_var, scheduler_var
+from wsrelay_core._context import process_var
 
 cimport cython
-from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
-from cpython.object cimport PyObject
+from cpython.contextvars cimport (
+    PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit, PyContextVar_Set,
+)
+from cpython.object cimport PyObject, PyObject_Call
 from cpython.ref cimport Py_XDECREF
 
 from wsrelay_core._mail cimport MailProcess
 from wsrelay_core._mailbox cimport Waiter
 from wsrelay_core._park cimport Park, exception_of, new_park, pause
 from wsrelay_core._pid cimport PID
-from wsrelay_core._process cimport Event, Host, Process, Result, exit_in, new_event
+from wsrelay_core._process cimport Event, Host, Process, exit_in, new_event, new_result
 from wsrelay_core._scheduler cimport Scheduler
 from wsrelay_core._hint cimport enter_task, leave_task, set_hint
 from wsrelay_core._slots cimport (
@@ -32,6 +34,9 @@ from wsrelay_core._slots cimport (
 )
 
 cdef int PATIENT_REFUSALS = 16         # a dead process that goes on awaiting is then slowed down
+
+cdef object Task = asyncio.Task
+cdef object process_variable = process_var
 
 cdef str NORMAL = "normal"
 cdef str ERROR = "error"
@@ -54,19 +59,29 @@ cdef class CoroutineProcess(MailProcess):
 
     def __init__(self, Scheduler scheduler not None, Host host not None, coroutine, str entry):
         self.coroutine = coroutine
-        self._admit(scheduler, host, entry)
+        self.task_name = self.admit(scheduler, host, entry)
 
     def start(self) -> None:
         """Make the task; the first step runs after the caller's current step."""
+        self.begin()
+
+    cdef int begin(self) except -1:
+        """Do what `start` says. The context of the task knows the process, and by it the App."""
+        cdef Scheduler scheduler = self.scheduler
         context = PyContext_CopyCurrent()
         PyContext_Enter(context)
         try:
-            process_var.set(self)
-            scheduler_var.set(self.scheduler)
+            PyContextVar_Set(process_variable, self)
         finally:
             PyContext_Exit(context)
         self.context = context
-        self.task = asyncio.Task(self, loop=self.scheduler.loop, name=self.pid, context=context)
+        name, self.task_name = self.task_name, None
+        self.task = PyObject_Call(
+            Task, (self,), {"loop": scheduler.loop, "name": name, "context": context})
+        if scheduler.draining and not scheduler.scheduled:
+            # Whom the first step wakes is then stepped in the same turn of the loop.
+            scheduler.wake()
+        return 0
 
     # -- the fast road -------------------------------------------------------------------------
 
@@ -282,7 +297,8 @@ cdef class CoroutineProcess(MailProcess):
         self.park = None
         self.task = None
         self.context = None
-        self.scheduler.unfinished.pop(self, None)
+        if self.scheduler.unfinished:
+            self.scheduler.unfinished.pop(self, None)
         return 0
 
     # -- ends ----------------------------------------------------------------------------------
@@ -336,7 +352,7 @@ cdef class CoroutineProcess(MailProcess):
         if not self.alive:
             return
         if self.events_opened:
-            event = new_event("CANCEL", sender, reason or CANCELLED, Result(), None)
+            event = new_event("CANCEL", sender, reason or CANCELLED, new_result(None, None), None)
             event.deadline = deadline
             self.deliver_event(event)
         else:
@@ -421,6 +437,14 @@ cdef class CoroutineProcess(MailProcess):
     @property
     def cr_origin(self):
         return getattr(self.coroutine, "cr_origin", None)
+
+
+cdef CoroutineProcess new_process(Scheduler scheduler, Host host, object coroutine, str entry):
+    """Make a process that is not started; see the class."""
+    cdef CoroutineProcess process = CoroutineProcess.__new__(CoroutineProcess)
+    process.coroutine = coroutine
+    process.task_name = process.admit(scheduler, host, entry)
+    return process
 
 
 # The slots are set by hand, see `_slots`.

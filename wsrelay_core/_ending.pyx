@@ -9,7 +9,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from wsrelay_core._frame cimport close_body, server_frame
 from wsrelay_core._pid cimport PID
-from wsrelay_core._process cimport Event, Process, give_up
+from wsrelay_core._process cimport Event, Process, give_up, without_ref
 from wsrelay_core._wire cimport (
     ABNORMAL_CLOSURE, CLOSE, INVALID_DATA, MESSAGE_TOO_BIG, PONG,
 )
@@ -278,8 +278,7 @@ cdef class Ending(Process):
         self.joined = False
         self.target = None
         if self.target_ref is not None:
-            if self.refs is not None:
-                self.refs.pop(self.target_ref, None)
+            self.refs = without_ref(self.refs, self.target_ref)
             give_up(self.target_ref)
             self.target_ref = None
         return self.go_on()

@@ -5,6 +5,7 @@ The truth is in the context variable and in asyncio; each way here checks that i
 
 import asyncio
 
+from cpython.dict cimport PyDict_SetDefault
 from cpython.object cimport PyObject
 
 from wsrelay_core._process cimport Process
@@ -56,10 +57,8 @@ running_tasks = _find_running_tasks()
 
 cdef int enter_task(object loop, object task) except -1:
     """Make `task` the current one; raises RuntimeError if there is one."""
-    if running_tasks is None or loop in running_tasks:
+    if running_tasks is None or PyDict_SetDefault(running_tasks, loop, task) != <PyObject*>task:
         asyncio._enter_task(loop, task)
-    else:
-        running_tasks[loop] = task
     return 0
 
 

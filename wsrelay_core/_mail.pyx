@@ -10,7 +10,7 @@ cdef class MailProcess(Process):
     """A process whose messages wait until it takes them."""
 
     def __cinit__(self):
-        self.meter = Meter()
+        self.meter = Meter.__new__(Meter)
 
     cdef bint deliver(self, str topic, object payload, Py_ssize_t many, PID sender,
                       Shared shared) except -1:
@@ -112,14 +112,15 @@ cdef class MailProcess(Process):
 
     cdef int shut_boxes(self) except -1:
         """The process has ended: whoever waits sees the end, and what waited is dropped."""
-        cdef list boxes = [self.box, self.event_box]
-        boxes.extend((self.topics or {}).values())
+        cdef Inbox box = self.box, event_box = self.event_box
+        cdef dict topics = self.topics
         self.meter.gate = None
         self.box = self.event_box = self.topics = None
-        for box in boxes:
-            if box is not None:
-                (<Inbox>box).shut(True)
-                (<Inbox>box).spare = None
+        shut_box(box)
+        shut_box(event_box)
+        if topics is not None:
+            for other in topics.values():
+                shut_box(<Inbox>other)
         return 0
 
     def describe(self) -> dict:
@@ -129,6 +130,13 @@ cdef class MailProcess(Process):
         info["handled"] = self.meter.handled
         info["dropped"] = self.meter.dropped
         return info
+
+
+cdef int shut_box(Inbox box) except -1:
+    if box is not None:
+        box.shut(True)
+        box.spare = None
+    return 0
 
 
 cdef Message new_message(str topic, object payload, PID sender, Py_ssize_t size):

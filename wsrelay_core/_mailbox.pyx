@@ -57,6 +57,7 @@ cdef class Waiter:
 
 
 @cython.final
+@cython.freelist(64)
 cdef class Meter:
     def __cinit__(self):
         self.high_count = HIGH_COUNT

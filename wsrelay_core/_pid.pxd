@@ -21,5 +21,6 @@ cdef class ProcessTable:
 
 
 cdef PID new_pid(str host)
+cdef str new_text(str host)
 cdef object plain_dest(object dest)
 cdef bint is_pid_shaped(str text) except -1

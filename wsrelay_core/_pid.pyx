@@ -16,16 +16,51 @@ cdef str THIS_NODE = "this"
 cdef str incarnation = ""
 cdef unsigned long long serial = 0
 
+# Host -> what its PIDs of this boot begin with.
+cdef dict prefixes = {}
+cdef Py_ssize_t MOST_PREFIXES = 256
+
+cdef const char* HEX = b"0123456789abcdef"
+cdef enum:
+    TAIL = 17  # the longest serial number in hex, and the brace
+
 
 def _new_incarnation() -> None:
     """Begin a new boot: at import, and in a forked child."""
     global incarnation, serial
     incarnation = f"{time.time_ns() // 1000:013x}{os.urandom(4).hex()}"
     serial = 0
+    prefixes.clear()
 
 
 _new_incarnation()
 os.register_at_fork(after_in_child=_new_incarnation)
+
+
+cdef extern from *:
+    """
+    /* A text and some ASCII behind it, in one allocation. */
+    static PyObject* wsrelay_join_ascii(PyObject* text, const char* tail, Py_ssize_t size) {
+        Py_ssize_t length = PyUnicode_GET_LENGTH(text);
+        PyObject* joined = PyUnicode_New(length + size, PyUnicode_MAX_CHAR_VALUE(text));
+        if (joined == NULL) return NULL;
+        if (PyUnicode_IS_ASCII(text)) {
+            char* data = (char*) PyUnicode_DATA(joined);
+            memcpy(data, PyUnicode_DATA(text), length);
+            memcpy(data + length, tail, size);
+            return joined;
+        }
+        if (PyUnicode_CopyCharacters(joined, 0, text, 0, length) < 0) {
+            Py_DECREF(joined);
+            return NULL;
+        }
+        for (Py_ssize_t index = 0; index < size; index++)
+            PyUnicode_WRITE(PyUnicode_KIND(joined), PyUnicode_DATA(joined), length + index,
+                            (unsigned char) tail[index]);
+        return joined;
+    }
+    """
+    str join_ascii "wsrelay_join_ascii"(str text, const char* tail, Py_ssize_t size)
 
 
 @cython.final
@@ -108,9 +143,33 @@ cdef bint is_pid_shaped(str text) except -1:
 
 cdef PID new_pid(str host):
     """A PID that never was before, on `host`."""
+    return PID.__new__(PID, new_text(host))
+
+
+cdef str new_text(str host):
+    """The text of a PID that never was before, as a plain `str`."""
     global serial
+    cdef char tail[TAIL]
+    cdef Py_ssize_t start = TAIL - 1
+    cdef unsigned long long number
     serial += 1
-    return PID.__new__(PID, f"{{{host}|0x{incarnation}{serial:x}}}")
+    number = serial
+    tail[start] = b"}"
+    while number:
+        start -= 1
+        tail[start] = HEX[number & 15]
+        number >>= 4
+    return join_ascii(prefix_of(host), &tail[start], TAIL - start)
+
+
+cdef str prefix_of(str host):
+    found = prefixes.get(host)
+    if found is not None:
+        return <str>found
+    if len(prefixes) >= MOST_PREFIXES:
+        prefixes.clear()
+    prefix = prefixes[host] = f"{{{host}|0x{incarnation}"
+    return prefix
 
 
 cdef object plain_dest(object dest):

@@ -67,8 +67,8 @@ cdef class Process(Schedulable):
     cdef readonly bint alive
     cdef readonly double started   # monotonic seconds
     cdef list names                # registered names, or None
-    cdef dict monitors             # Ref -> None: who watches this process, in order
-    cdef dict refs                 # Ref -> None: what this process watches
+    cdef object monitors           # Refs of who watches it, in order; see `with_ref`
+    cdef object refs               # Refs of what it watches, the same
     cdef dict links                # Process -> None
     cdef set timers
     cdef object context            # contextvars.Context of its task, while that runs
@@ -81,6 +81,7 @@ cdef class Process(Schedulable):
     cdef int deliver_event(self, Event event) except -1
     cdef Waiter own_park(self)
     cdef bint keep_cancel(self, object message) except -1
+    cdef str admit(self, Scheduler scheduler, Host host, str entry)
     cdef int end(self, str reason, object value, object error) except -1
     cdef int drop_timers(self) except -1
     cdef int give_up_refs(self) except -1
@@ -88,10 +89,13 @@ cdef class Process(Schedulable):
     cdef int tell_links(self, str reason, Result result) except -1
 
 
+cdef Result new_result(object value, object error)
 cdef Event new_event(str kind, object sender, str reason, Result result, object ref)
 cdef object exit_in(object error)
 cdef Process find_process(Scheduler scheduler, object dest)
 cdef Ref watch(Scheduler scheduler, object dest, Process watcher, object callback)
+cdef int tie(Process process, Process other) except -1
+cdef object without_ref(object refs, Ref ref)
 cdef bint give_up(Ref ref) except -1
 cdef Timer later(Scheduler scheduler, double delay, object dest, str topic, tuple payloads)
 

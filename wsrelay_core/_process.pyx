@@ -1,13 +1,12 @@
 """What everything with a PID has in common: relations, names, timers and the one exit."""
 
-import time
-
 from wsrelay_core._errors import HostFull, NoApp, NoProcess, ProcessExit
 
 cimport cython
+from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from wsrelay_core._mailbox cimport Waiter, short
-from wsrelay_core._pid cimport PID, new_pid, plain_dest
+from wsrelay_core._pid cimport PID, new_text, plain_dest
 from wsrelay_core._scheduler cimport Scheduler, monotonic
 
 cdef str EXIT = "EXIT"
@@ -22,7 +21,15 @@ cdef bint is_failure(str reason) noexcept:
     return reason != NORMAL and reason != CANCELLED
 
 
+cdef double wall_clock() noexcept nogil:
+    """Seconds since 1970, the clock of `time.time`."""
+    cdef timespec spec
+    clock_gettime(CLOCK_REALTIME, &spec)
+    return <double>spec.tv_sec + 1e-9 * <double>spec.tv_nsec
+
+
 @cython.final
+@cython.freelist(64)
 cdef class Result:
     """How a process ended: the `value` it returned, or the `error` that ended it."""
 
@@ -34,7 +41,15 @@ cdef class Result:
         return f"Result(value={short(self.value)}, error={short(self.error)})"
 
 
+cdef Result new_result(object value, object error):
+    cdef Result result = Result.__new__(Result)
+    result.value = value
+    result.error = error
+    return result
+
+
 @cython.final
+@cython.freelist(64)
 cdef class Event:
     """A system event: `kind` is `EXIT`, `LINK_DOWN` or `CANCEL`.
 
@@ -53,12 +68,13 @@ cdef Event new_event(str kind, object sender, str reason, Result result, object 
     event.sender = sender
     event.reason = reason
     event.result = result
-    event.at = time.time()
+    event.at = wall_clock()
     event.ref = ref
     return event
 
 
 @cython.final
+@cython.freelist(64)
 cdef class Ref:
     """One monitor: what `monitor` returned, and the `ref` of the EXIT event that it brings."""
 
@@ -144,21 +160,28 @@ cdef class Process:
 
     # -- birth ---------------------------------------------------------------------------------
 
-    def _admit(self, Scheduler scheduler, Host host, str entry):
-        """Give the process its PID and its place in the table; raises HostFull, NoApp."""
+    cdef str admit(self, Scheduler scheduler, Host host, str entry):
+        """Give the process its PID and its place in the table; raises HostFull, NoApp.
+
+        Returns the text of the PID as a plain `str`.
+        """
+        cdef str text
         if not scheduler.running:
             raise NoApp("the App is not running: no process can start")
         scheduler.check_thread()
-        host.check()
+        if host.max_processes:
+            host.check()
         self.scheduler = scheduler
         self.host = host
         self.entry = entry
-        self.pid = new_pid(host.id)
+        text = new_text(host.id)
+        self.pid = PID.__new__(PID, text)
         self.pid.record = self
         self.started = monotonic()
         self.alive = True
         host.count += 1
         scheduler.table.add(self.pid, self)
+        return text
 
     # -- relations -----------------------------------------------------------------------------
 
@@ -173,23 +196,19 @@ cdef class Process:
         """
         if ref.watcher is not self:
             raise ValueError(f"{ref} is the monitor of another process")
-        if self.refs is not None:
-            self.refs.pop(ref, None)
+        self.refs = without_ref(self.refs, ref)
         return give_up(ref)
 
     def refs_to(self, dest) -> list:
         """This process's monitors of one PID or name."""
-        return [ref for ref in (self.refs or ()) if (<Ref>ref).is_of(dest)]
+        return [ref for ref in each_ref(self.refs) if (<Ref>ref).is_of(dest)]
 
     def link(self, dest) -> None:
         """Link both ways, idempotent; raises NoProcess when `dest` is dead or unknown."""
         cdef Process other = find_process(self.scheduler, dest)
         if other is None:
             raise NoProcess(f"cannot link to {dest}: no such process")
-        if other is self:
-            return
-        _add(self, other)
-        _add(other, self)
+        tie(self, other)
 
     def unlink(self, dest) -> None:
         """Take a link away, both ways; none is no error."""
@@ -216,7 +235,7 @@ cdef class Process:
 
     def has_relations(self) -> bool:
         """Whether somebody watches it, is linked to it or can find it by a name."""
-        return bool(self.monitors) or bool(self.links) or bool(self.names)
+        return self.monitors is not None or bool(self.links) or bool(self.names)
 
     def tell(self, dest, str topic, payload) -> bool:
         """Send one message as this process."""
@@ -241,8 +260,8 @@ cdef class Process:
             "names": tuple(self.names or ()),
             "age": monotonic() - self.started,
             "links": tuple([(<Process>other).pid for other in (self.links or ())]),
-            "monitors": tuple([(<Ref>ref).target for ref in (self.refs or ())]),
-            "monitored_by": tuple([(<Ref>ref).watcher.pid for ref in (self.monitors or ())
+            "monitors": tuple([(<Ref>ref).target for ref in each_ref(self.refs)]),
+            "monitored_by": tuple([(<Ref>ref).watcher.pid for ref in each_ref(self.monitors)
                                    if (<Ref>ref).watcher is not None]),
         }
 
@@ -264,7 +283,7 @@ cdef class Process:
         self.host.count -= 1
         self.drop_timers()
         self.give_up_refs()
-        result = Result(value, error)
+        result = new_result(value, error)
         self.tell_monitors(reason, result)
         self.tell_links(reason, result)
         return 0
@@ -279,14 +298,14 @@ cdef class Process:
     cdef int give_up_refs(self) except -1:
         refs, self.refs = self.refs, None
         if refs is not None:
-            for ref in refs:
+            for ref in each_ref(refs):
                 give_up(<Ref>ref)
         return 0
 
     cdef int tell_monitors(self, str reason, Result result) except -1:
         monitors, self.monitors = self.monitors, None
         if monitors is not None:
-            for ref in monitors:
+            for ref in each_ref(monitors):
                 if (<Ref>ref).watched is not None:  # an EXIT before may have given it up
                     (<Ref>ref).watched = None
                     tell(<Ref>ref, self.pid, reason, result)
@@ -317,6 +336,14 @@ cdef object exit_in(object error):
     return error if isinstance(error, ProcessExit) else None
 
 
+cdef int tie(Process process, Process other) except -1:
+    """Link both ways."""
+    if process is not other:
+        _add(process, other)
+        _add(other, process)
+    return 0
+
+
 cdef int _add(Process process, Process other) except -1:
     if process.links is None:
         process.links = {}
@@ -330,6 +357,37 @@ cdef int _drop(Process process, Process other) except -1:
     return 0
 
 
+# Nearly always a process has one monitor or none, and watches one other or none: so a collection of
+# Refs is None, the one Ref itself, or a dict Ref -> None in the order in which they came.
+
+
+cdef object with_ref(object refs, Ref ref):
+    """A collection with one more."""
+    if refs is None:
+        return ref
+    if type(refs) is Ref:
+        return {refs: None, ref: None}
+    (<dict>refs)[ref] = None
+    return refs
+
+
+cdef object without_ref(object refs, Ref ref):
+    """A collection without one that need not be in it."""
+    if refs is ref:
+        return None
+    if type(refs) is dict:
+        (<dict>refs).pop(ref, None)
+        return refs if <dict>refs else None
+    return refs
+
+
+cdef object each_ref(object refs):
+    """What to iterate over; the collection must not change meanwhile."""
+    if refs is None:
+        return ()
+    return (refs,) if type(refs) is Ref else refs
+
+
 cdef int tell(Ref ref, object sender, str reason, Result result) except -1:
     """Bring a monitor its EXIT."""
     cdef Event event = new_event(EXIT, sender, reason, result, ref)
@@ -340,7 +398,7 @@ cdef int tell(Ref ref, object sender, str reason, Result result) except -1:
         except Exception as error:
             ref.scheduler.say("fault", None, error)
     elif ref.watcher.alive:
-        ref.watcher.refs.pop(ref, None)
+        ref.watcher.refs = without_ref(ref.watcher.refs, ref)
         ref.watcher.deliver_event(event)
     return 0
 
@@ -351,8 +409,7 @@ cdef bint give_up(Ref ref) except -1:
     ref.watched = ref.callback = None
     if watched is None:
         return False
-    if watched.monitors is not None:
-        watched.monitors.pop(ref, None)
+    watched.monitors = without_ref(watched.monitors, ref)
     return True
 
 
@@ -369,16 +426,12 @@ cdef Ref watch(Scheduler scheduler, object dest, Process watcher, object callbac
     ref.callback = callback
     ref.scheduler = scheduler
     if watcher is not None:
-        if watcher.refs is None:
-            watcher.refs = {}
-        watcher.refs[ref] = None
+        watcher.refs = with_ref(watcher.refs, ref)
     if watched is None:
-        tell(ref, ref.target, NOPROC, Result())
+        tell(ref, ref.target, NOPROC, new_result(None, None))
         return ref
     ref.watched = watched
-    if watched.monitors is None:
-        watched.monitors = {}
-    watched.monitors[ref] = None
+    watched.monitors = with_ref(watched.monitors, ref)
     return ref
 
 

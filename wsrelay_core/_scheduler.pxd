@@ -33,6 +33,7 @@ cdef class Scheduler:
     cdef readonly ProcessTable table
     cdef readonly TimerWheel timers
     cdef readonly bint running
+    cdef readonly dict entries        # names of functions that were spawned; see _spawn
     cdef object report                # callable(kind, process, detail): the App's log
     cdef object clock                 # callable that returns seconds, or None for the system's
     cdef readonly object context      # context of drains and timers; never that of a process

@@ -135,13 +135,16 @@ cdef class Scheduler:
         report: `callable(kind, process, detail)` that writes the App's log.
         app: what code in a process finds as its App.
         clock: returns monotonic seconds; None for the system's clock.
+        entries: where the names of functions are kept that were spawned. The App clears it when
+            another name may be right.
     """
 
-    def __init__(self, loop, report, app=None, clock=None):
+    def __init__(self, loop, report, app=None, clock=None, dict entries=None):
         self.loop = loop
         self.app = app
         self.report = report
         self.clock = clock
+        self.entries = {} if entries is None else entries
         self.table = ProcessTable()
         self.timers = TimerWheel(self)
         self.context = contextvars.Context()

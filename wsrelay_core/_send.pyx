@@ -197,6 +197,9 @@ cdef Scheduler _scheduler_of(object dest):
         record = (<PID>dest).record
         if record is not None:
             return (<Process>record).scheduler
+    found = get_value(process_variable)
+    if found is not None and (<Process>found).scheduler.running:
+        return (<Process>found).scheduler
     found = scheduler_var.get()
     if found is not None and (<Scheduler>found).running:
         return found

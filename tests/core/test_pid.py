@@ -1,5 +1,6 @@
 """PIDs as text, and the table that finds processes."""
 
+import asyncio
 import copy
 import json
 import pickle
@@ -12,7 +13,7 @@ from core_helpers import Core
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsrelay_core import PID
+from wsrelay_core import PID, Host
 from wsrelay_core._errors import InvalidPID, NameTaken
 from wsrelay_core._pid import ProcessTable
 
@@ -194,3 +195,34 @@ def test_names() -> None:
 def test_texts_that_are_no_names(name: str) -> None:
     with pytest.raises(ValueError, match="is no name"):
         ProcessTable().register(name, Holder())
+
+
+@pytest.mark.parametrize("host", ["app:processes", "æ", "主", "\N{SNAKE}", ""])
+def test_the_text_of_new_pids(run, host: str) -> None:
+    async def main() -> None:
+        async def ends() -> None:
+            pass
+
+        async with Core() as core:
+            core.host = Host(host)
+            pids = [core.spawn(ends).pid for _ in range(300)]
+            boot = pids[0].uniq[: len("0x") + 13 + 8]
+            serial = int(pids[0].uniq.removeprefix(boot), 16)
+            for number, pid in enumerate(pids):
+                assert pid == f"{{{host}|{boot}{serial + number:x}}}"
+
+    run(main())
+
+
+def test_pids_of_many_hosts(run) -> None:
+    async def main() -> None:
+        async def ends() -> None:
+            pass
+
+        async with Core() as core:
+            for number in [*range(600), *range(600)]:
+                core.host = Host(f"h{number}")
+                assert core.spawn(ends).pid.host == f"h{number}"
+                await asyncio.sleep(0)
+
+    run(main())

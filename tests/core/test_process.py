@@ -113,6 +113,36 @@ def test_several_monitors_are_several_events(run) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("again", [False, True])
+def test_monitors_that_are_given_up(run, count: int, again: bool) -> None:
+    """The others keep their order, on both sides, whichever of them go."""
+
+    async def main() -> None:
+        async with Core() as core:
+            watcher = core.spawn(forever)
+            await settle()
+            for given_up in itertools.product([False, True], repeat=count):
+                watched = core.spawn(forever)
+                refs = [watcher.monitor(watched.pid) for _ in given_up]
+                left = [ref for ref, gone in zip(refs, given_up, strict=True) if not gone]
+                for ref in set(refs) - set(left):
+                    assert watcher.unmonitor(ref)
+                    assert not watcher.unmonitor(ref)
+                if again:
+                    left.append(watcher.monitor(watched.pid))
+                assert watcher.refs_to(watched.pid) == left
+                assert len(watched.describe()["monitored_by"]) == len(left)
+                assert watched.has_relations() == bool(left)
+                watched.terminate()
+                events = watcher.events()
+                assert [events.receive_nowait().ref for _ in left] == left
+                assert len(events) == 0
+                assert watcher.refs_to(watched.pid) == []
+
+    run(main())
+
+
 @pytest.mark.parametrize("dest", ["nobody", "{app:processes|0x1}", "{this@app:processes|0x1}"])
 def test_monitor_of_nobody(run, dest: str) -> None:
     async def main() -> None:

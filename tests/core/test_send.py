@@ -217,6 +217,19 @@ def test_none_or_several(run) -> None:
     run(main())
 
 
+def test_a_thread_of_a_process_has_its_app(run) -> None:
+    async def main() -> None:
+        async def body() -> Any:
+            return await asyncio.to_thread(scheduler_for_thread, "name")
+
+        async with Core() as first, Core() as second:
+            for core in (first, second):
+                event = await core.exit_of(core.spawn(body))
+                assert event.result.value is core.scheduler, event
+
+    run(main())
+
+
 def test_a_process_has_its_own_app(run) -> None:
     async def main() -> None:
         async def body() -> list[Any]:

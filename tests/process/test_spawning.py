@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import gc
+import weakref
 
 import pytest
 from process_helpers import fails, leaves, never_ends, settle, spawn_parked, waits
@@ -96,6 +97,80 @@ def test_the_source_of_exactly_one_entry_is_that_entry(run):
             assert await process.exec("which") == "app:which"
 
     run(scenario())
+
+
+def test_an_entry_that_is_declared_later(run):
+    async def scenario():
+        app = App()
+        async with app:
+            assert await process.exec(entry_of_self) == HERE + "entry_of_self"
+            app.process("late")(entry_of_self)
+            assert await process.exec(entry_of_self) == "app:late"
+
+    run(scenario())
+
+
+def test_functions_of_one_name(inside):
+    def named(value, module=__name__):
+        async def function():
+            return value, process.info(process.pid()).entry.partition(":")[0]
+
+        function.__module__ = module
+        return function
+
+    async def body():
+        for _ in range(2):
+            assert await process.exec(named(1)) == (1, __name__)
+            assert await process.exec(named(2)) == (2, __name__)
+            assert await process.exec(named(3, "elsewhere")) == (3, "elsewhere")
+
+    inside(body)
+
+
+def test_a_function_that_was_spawned_is_not_kept(inside):
+    async def body():
+        async def function():
+            return None
+
+        kept = weakref.ref(function)
+        await process.exec(function)
+        del function
+        gc.collect()
+        assert kept() is None
+
+    inside(body)
+
+
+def test_many_functions_that_are_spawned_leave_little(run):
+    async def scenario():
+        app = App()
+        async with app:
+            for number in range(3000):
+
+                async def function():
+                    return None
+
+                function.__qualname__ = f"function_{number}"
+                await process.exec(function)
+            assert len(app.scheduler.entries) <= 1024
+
+    run(scenario())
+
+
+def test_an_end_at_once_is_told_in_the_same_turn(inside):
+    async def body():
+        order = []
+        events = process.events()
+        process.spawn_monitored(adds, None, 1)
+        await events.receive()
+        process.spawn_monitored(adds, None, 1)  # in a step that an event began
+        asyncio.get_running_loop().call_soon(order.append, "next turn")
+        await events.receive()
+        order.append("exit")
+        await asyncio.sleep(0)
+        assert order == ["exit", "next turn"]
+
+    inside(body)
 
 
 @pytest.mark.parametrize(

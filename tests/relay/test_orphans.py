@@ -16,8 +16,8 @@ from relay_helpers import (
 )
 
 from wsrelay import HTTPError, PlainTextResponse, Response, process, relay_to
-from wsrelay.process import spawn_scope
 from wsrelay.relay_connection import RelayConnection
+from wsrelay_core import spawn_scope
 
 
 def spawn_and(act):
