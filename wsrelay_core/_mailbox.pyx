@@ -5,8 +5,14 @@ from asyncio import _get_running_loop
 from wsrelay_core._errors import WrongThread, WSRelayError
 
 cimport cython
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject, PyTypeObject, inquiry, traverseproc, visitproc
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from libc.string cimport memcpy
 
-cdef Py_ssize_t FIRST_CAPACITY = 8
+from wsrelay_core._slots cimport take_object
+
+cdef Py_ssize_t FIRST_CAPACITY = 4
 cdef Py_ssize_t KEPT_CAPACITY = 64        # an empty ring larger than this is given back
 cdef Py_ssize_t HIGH_COUNT = 1024         # rule 5 of the process semantics
 cdef Py_ssize_t HIGH_SIZE = 8 * 1024 * 1024
@@ -39,6 +45,14 @@ cdef class Message:
 
     def __repr__(self):
         return f"<Message {self.topic!r} {short(self.payload)} from {self.sender or 'outside'}>"
+
+
+cdef Message new_message(str topic, object payload, object sender):
+    cdef Message message = Message.__new__(Message)
+    message.topic = topic
+    message.payload = payload
+    message.sender = sender
+    return message
 
 
 cdef str short(object payload):
@@ -76,21 +90,61 @@ cdef class Meter:
 
 
 cdef class Mailbox:
+    def __dealloc__(self):
+        self.discard()
+
     cdef int put(self, object item) except -1:
-        """Append an item and wake who waits for it."""
-        cdef Py_ssize_t capacity
-        if self.ring is None:
-            self.ring = [None] * FIRST_CAPACITY
-        capacity = len(self.ring)
-        if self.count == capacity:
+        """Append an item that is an object already, and wake who waits for it."""
+        cdef Mail* mail = self.new_place()
+        Py_INCREF(item)
+        mail.topic = <PyObject*>item
+        mail.payload = mail.sender = NULL
+        mail.size = 0
+        return self.added(0)
+
+    cdef int put_message(self, str topic, object payload, object sender,
+                         Py_ssize_t size) except -1:
+        """Append a message, and wake who waits for it."""
+        cdef Mail* mail = self.new_place()
+        Py_INCREF(topic)
+        Py_INCREF(payload)
+        Py_INCREF(sender)
+        mail.topic = <PyObject*>topic
+        mail.payload = <PyObject*>payload
+        mail.sender = <PyObject*>sender
+        mail.size = size
+        return self.added(size)
+
+    cdef Mail* at(self, Py_ssize_t index) noexcept:
+        return &self.ring[(self.head + index) & (self.capacity - 1)]
+
+    cdef Mail* new_place(self) except NULL:
+        """The place behind the newest item; good until anything else is done with the mailbox."""
+        if self.count == self.capacity:
             self.grow()
-            capacity *= 2
-        self.ring[(self.head + self.count) & (capacity - 1)] = item
+        return self.at(self.count)
+
+    cdef int grow(self) except -1:
+        cdef Py_ssize_t capacity = self.capacity * 2 if self.capacity else FIRST_CAPACITY
+        cdef Py_ssize_t until_end = self.capacity - self.head
+        cdef Mail* ring = <Mail*>PyMem_Malloc(<size_t>capacity * sizeof(Mail))
+        if ring is NULL:
+            raise MemoryError()
+        if self.ring is not NULL:
+            memcpy(ring, self.ring + self.head, <size_t>until_end * sizeof(Mail))
+            memcpy(ring + until_end, self.ring, <size_t>self.head * sizeof(Mail))
+            PyMem_Free(self.ring)
+        self.ring = ring
+        self.capacity = capacity
+        self.head = 0
+        return 0
+
+    cdef int added(self, Py_ssize_t size) except -1:
+        cdef Meter meter = self.meter
         self.count += 1
-        if self.meter is not None:
-            self.meter.count += 1
-            if type(item) is Message:
-                self.meter.size += (<Message>item).size
+        if meter is not None:
+            meter.count += 1
+            meter.size += size
         if self.selective is not None:
             for waiter in list(self.selective):
                 (<Waiter>waiter).wake()
@@ -98,57 +152,70 @@ cdef class Mailbox:
             self.wake_first()
         return 0
 
-    cdef int grow(self) except -1:
-        self.ring = self.ring[self.head:] + self.ring[:self.head] + [None] * len(self.ring)
-        self.head = 0
-        return 0
-
     cdef object take(self):
         """Remove and return the oldest item; there must be one."""
-        cdef object item = self.ring[self.head]
-        self.ring[self.head] = None
-        self.head = (self.head + 1) & (len(self.ring) - 1)
-        self.removed(item)
-        return item
+        # Out of the ring first: to make a Message may run the collector, and with it any code.
+        cdef Mail mail = self.ring[self.head]
+        self.head = (self.head + 1) & (self.capacity - 1)
+        self.removed(mail.size)
+        if mail.payload is NULL:
+            return take_object(mail.topic)
+        return new_message(<str>take_object(mail.topic), take_object(mail.payload),
+                           take_object(mail.sender))
 
     cdef object peek(self, Py_ssize_t index):
-        return self.ring[(self.head + index) & (len(self.ring) - 1)]
+        """The item at a place, which is an object from now on; None if there is none."""
+        cdef Message message
+        cdef Mail* mail
+        if index < self.count and self.at(index).payload is not NULL:
+            message = Message.__new__(Message)  # the collector may run, and with it any code
+            mail = self.at(index)
+            if index < self.count and mail.payload is not NULL:
+                message.topic = <str>take_object(mail.topic)
+                message.payload = take_object(mail.payload)
+                message.sender = take_object(mail.sender)
+                Py_INCREF(message)
+                mail.topic = <PyObject*>message
+                mail.payload = mail.sender = NULL
+        return <object>self.at(index).topic if index < self.count else None
 
     cdef object take_at(self, Py_ssize_t index):
         """Remove and return one item from the middle; the others keep their order."""
-        cdef Py_ssize_t mask = len(self.ring) - 1
-        cdef object item = self.ring[(self.head + index) & mask]
+        cdef Mail mail = self.at(index)[0]
         while index > 0:
-            self.ring[(self.head + index) & mask] = self.ring[(self.head + index - 1) & mask]
+            self.at(index)[0] = self.at(index - 1)[0]
             index -= 1
-        self.ring[self.head] = None
-        self.head = (self.head + 1) & mask
-        self.removed(item)
-        return item
+        self.at(0)[0] = mail
+        return self.take()
 
-    cdef int removed(self, object item) except -1:
+    cdef int removed(self, Py_ssize_t size) except -1:
+        cdef Meter meter = self.meter
         self.count -= 1
-        if self.count == 0 and len(self.ring) > KEPT_CAPACITY:
-            self.ring = None
-            self.head = 0
-        if self.meter is not None:
-            self.meter.count -= 1
-            self.meter.handled += 1
-            if type(item) is Message:
-                self.meter.size -= (<Message>item).size
-            if self.meter.gate is not None and self.meter.is_low():
-                self.meter.gate.open()
+        if self.count == 0 and self.capacity > KEPT_CAPACITY:
+            PyMem_Free(self.ring)
+            self.ring = NULL
+            self.capacity = self.head = 0
+        if meter is not None:
+            meter.count -= 1
+            meter.handled += 1
+            meter.size -= size
+            if meter.gate is not None and meter.is_low():
+                meter.gate.open()
         return 0
 
     cdef int discard(self) except -1:
-        ring, self.ring = self.ring, None
+        """Drop what is in it."""
+        cdef Mail* ring = self.ring
+        cdef Py_ssize_t capacity = self.capacity, head = self.head, count = self.count
+        cdef Py_ssize_t index
         if self.meter is not None:
-            self.meter.count -= self.count
-            for item in ring or ():
-                if type(item) is Message:
-                    self.meter.size -= (<Message>item).size
-        self.count = 0
-        self.head = 0
+            self.meter.count -= count
+            for index in range(count):
+                self.meter.size -= self.at(index).size
+        self.ring = NULL
+        self.capacity = self.head = self.count = 0
+        # Last, as what is dropped may have finalizers, which may run any code.
+        release(ring, capacity, head, count)
         return 0
 
     cdef int add_waiter(self, Waiter waiter, bint in_front) except -1:
@@ -208,7 +275,10 @@ cdef class Mailbox:
         self.meter = other.meter = None  # neither taken nor new: only moved
         try:
             while self.count:
-                other.put(self.take())
+                other.new_place()[0] = self.ring[self.head]
+                self.head = (self.head + 1) & (self.capacity - 1)
+                self.removed(0)
+                other.added(0)
         finally:
             self.meter = other.meter = meter
         return 0
@@ -227,3 +297,49 @@ cdef class Mailbox:
             for other in list(self.selective):
                 (<Waiter>other).wake()
         return 0
+
+
+cdef void release(Mail* ring, Py_ssize_t capacity, Py_ssize_t head, Py_ssize_t count) noexcept:
+    """Give back a ring that no mailbox has any more, and what is in it."""
+    cdef Mail* mail
+    cdef Py_ssize_t index
+    for index in range(head, head + count):
+        mail = &ring[index & (capacity - 1)]
+        Py_XDECREF(mail.topic)
+        Py_XDECREF(mail.payload)
+        Py_XDECREF(mail.sender)
+    PyMem_Free(ring)
+
+
+# The collector must see what waits, and break the cycles that go through it. Cython writes the slots
+# that show it the Python attributes; ours show it the ring too.
+
+cdef traverseproc traverse_attributes = (<PyTypeObject*>Mailbox).tp_traverse
+cdef inquiry clear_attributes = (<PyTypeObject*>Mailbox).tp_clear
+
+
+cdef int show(PyObject* part, visitproc visit, void* arg) except -1:
+    return 0 if part is NULL else visit(part, arg)
+
+
+cdef int traverse_mailbox(PyObject* self, visitproc visit, void* arg) except -1:
+    cdef Mailbox box = <Mailbox>self
+    cdef Mail* mail
+    cdef Py_ssize_t index
+    cdef int stop
+    for index in range(box.count):
+        mail = box.at(index)
+        stop = (show(mail.topic, visit, arg) or show(mail.payload, visit, arg)
+                or show(mail.sender, visit, arg))
+        if stop:
+            return stop
+    return traverse_attributes(self, visit, arg)
+
+
+cdef int clear_mailbox(object self) except -1:
+    (<Mailbox>self).discard()
+    return clear_attributes(self)
+
+
+(<PyTypeObject*>Mailbox).tp_traverse = traverse_mailbox
+(<PyTypeObject*>Mailbox).tp_clear = clear_mailbox
