@@ -66,17 +66,7 @@ cdef class Mailbox:
     cdef object take_at(self, Py_ssize_t index)
     cdef object peek(self, Py_ssize_t index)
 
-    # Final: called directly, not through the table of methods.
-    @cython.final
-    cdef Mail* at(self, Py_ssize_t index) noexcept
-    @cython.final
-    cdef Mail* new_place(self) except NULL
-    @cython.final
     cdef int grow(self) except -1
-    @cython.final
-    cdef int added(self, Py_ssize_t size) except -1
-    @cython.final
-    cdef int removed(self, Py_ssize_t size) except -1
     cdef int shift(self) except -1
     cdef int add_waiter(self, Waiter waiter, bint in_front) except -1
     cdef int remove_waiter(self, Waiter waiter) except -1

@@ -89,23 +89,71 @@ cdef class Meter:
         return 0
 
 
+# -- the ring: functions, so that they are inlined -------------------------------------------------
+
+
+cdef inline Mail* at(Mailbox box, Py_ssize_t index) noexcept:
+    return &box.ring[(box.head + index) & (box.capacity - 1)]
+
+
+cdef inline Mail* new_place(Mailbox box) except NULL:
+    """The place behind the newest item; good until anything else is done with the mailbox."""
+    if box.count == box.capacity:
+        box.grow()
+    return at(box, box.count)
+
+
+cdef inline int added(Mailbox box, Py_ssize_t size) except -1:
+    """The new place has an item now."""
+    cdef Meter meter = box.meter
+    box.count += 1
+    if meter is not None:
+        meter.count += 1
+        meter.size += size
+    if box.selective is not None:
+        for waiter in list(box.selective):
+            (<Waiter>waiter).wake()
+    if box.first is not None:
+        box.wake_first()
+    return 0
+
+
+cdef inline int remove_oldest(Mailbox box) except -1:
+    """The oldest place has no item any more: what it had belongs to the caller."""
+    cdef Meter meter = box.meter
+    cdef Py_ssize_t size = box.ring[box.head].size
+    box.head = (box.head + 1) & (box.capacity - 1)
+    box.count -= 1
+    if box.count == 0 and box.capacity > KEPT_CAPACITY:
+        PyMem_Free(box.ring)
+        box.ring = NULL
+        box.capacity = box.head = 0
+    if meter is not None:
+        meter.count -= 1
+        meter.handled += 1
+        meter.size -= size
+        if meter.gate is not None and meter.is_low():
+            meter.gate.open()
+    return 0
+
+
 cdef class Mailbox:
     def __dealloc__(self):
         self.discard()
 
     cdef int put(self, object item) except -1:
         """Append an item that is an object already, and wake who waits for it."""
-        cdef Mail* mail = self.new_place()
+        cdef Mail* mail = new_place(self)
         Py_INCREF(item)
         mail.topic = <PyObject*>item
         mail.payload = mail.sender = NULL
         mail.size = 0
-        return self.added(0)
+        return added(self, 0)
 
     cdef int put_message(self, str topic, object payload, object sender,
                          Py_ssize_t size) except -1:
         """Append a message, and wake who waits for it."""
-        cdef Mail* mail = self.new_place()
+        cdef Mail* mail = new_place(self)
         Py_INCREF(topic)
         Py_INCREF(payload)
         Py_INCREF(sender)
@@ -113,16 +161,7 @@ cdef class Mailbox:
         mail.payload = <PyObject*>payload
         mail.sender = <PyObject*>sender
         mail.size = size
-        return self.added(size)
-
-    cdef Mail* at(self, Py_ssize_t index) noexcept:
-        return &self.ring[(self.head + index) & (self.capacity - 1)]
-
-    cdef Mail* new_place(self) except NULL:
-        """The place behind the newest item; good until anything else is done with the mailbox."""
-        if self.count == self.capacity:
-            self.grow()
-        return self.at(self.count)
+        return added(self, size)
 
     cdef int grow(self) except -1:
         cdef Py_ssize_t capacity = self.capacity * 2 if self.capacity else FIRST_CAPACITY
@@ -139,25 +178,11 @@ cdef class Mailbox:
         self.head = 0
         return 0
 
-    cdef int added(self, Py_ssize_t size) except -1:
-        cdef Meter meter = self.meter
-        self.count += 1
-        if meter is not None:
-            meter.count += 1
-            meter.size += size
-        if self.selective is not None:
-            for waiter in list(self.selective):
-                (<Waiter>waiter).wake()
-        if self.first is not None:
-            self.wake_first()
-        return 0
-
     cdef object take(self):
         """Remove and return the oldest item; there must be one."""
         # Out of the ring first: to make a Message may run the collector, and with it any code.
         cdef Mail mail = self.ring[self.head]
-        self.head = (self.head + 1) & (self.capacity - 1)
-        self.removed(mail.size)
+        remove_oldest(self)
         if mail.payload is NULL:
             return take_object(mail.topic)
         return new_message(<str>take_object(mail.topic), take_object(mail.payload),
@@ -167,9 +192,9 @@ cdef class Mailbox:
         """The item at a place, which is an object from now on; None if there is none."""
         cdef Message message
         cdef Mail* mail
-        if index < self.count and self.at(index).payload is not NULL:
+        if index < self.count and at(self, index).payload is not NULL:
             message = Message.__new__(Message)  # the collector may run, and with it any code
-            mail = self.at(index)
+            mail = at(self, index)
             if index < self.count and mail.payload is not NULL:
                 message.topic = <str>take_object(mail.topic)
                 message.payload = take_object(mail.payload)
@@ -177,31 +202,16 @@ cdef class Mailbox:
                 Py_INCREF(message)
                 mail.topic = <PyObject*>message
                 mail.payload = mail.sender = NULL
-        return <object>self.at(index).topic if index < self.count else None
+        return <object>at(self, index).topic if index < self.count else None
 
     cdef object take_at(self, Py_ssize_t index):
         """Remove and return one item from the middle; the others keep their order."""
-        cdef Mail mail = self.at(index)[0]
+        cdef Mail mail = at(self, index)[0]
         while index > 0:
-            self.at(index)[0] = self.at(index - 1)[0]
+            at(self, index)[0] = at(self, index - 1)[0]
             index -= 1
-        self.at(0)[0] = mail
+        at(self, 0)[0] = mail
         return self.take()
-
-    cdef int removed(self, Py_ssize_t size) except -1:
-        cdef Meter meter = self.meter
-        self.count -= 1
-        if self.count == 0 and self.capacity > KEPT_CAPACITY:
-            PyMem_Free(self.ring)
-            self.ring = NULL
-            self.capacity = self.head = 0
-        if meter is not None:
-            meter.count -= 1
-            meter.handled += 1
-            meter.size -= size
-            if meter.gate is not None and meter.is_low():
-                meter.gate.open()
-        return 0
 
     cdef int discard(self) except -1:
         """Drop what is in it."""
@@ -211,7 +221,7 @@ cdef class Mailbox:
         if self.meter is not None:
             self.meter.count -= count
             for index in range(count):
-                self.meter.size -= self.at(index).size
+                self.meter.size -= at(self, index).size
         self.ring = NULL
         self.capacity = self.head = self.count = 0
         # Last, as what is dropped may have finalizers, which may run any code.
@@ -275,10 +285,9 @@ cdef class Mailbox:
         self.meter = other.meter = None  # neither taken nor new: only moved
         try:
             while self.count:
-                other.new_place()[0] = self.ring[self.head]
-                self.head = (self.head + 1) & (self.capacity - 1)
-                self.removed(0)
-                other.added(0)
+                new_place(other)[0] = self.ring[self.head]
+                remove_oldest(self)
+                added(other, 0)
         finally:
             self.meter = other.meter = meter
         return 0
@@ -328,7 +337,7 @@ cdef int traverse_mailbox(PyObject* self, visitproc visit, void* arg) except -1:
     cdef Py_ssize_t index
     cdef int stop
     for index in range(box.count):
-        mail = box.at(index)
+        mail = at(box, index)
         stop = (show(mail.topic, visit, arg) or show(mail.payload, visit, arg)
                 or show(mail.sender, visit, arg))
         if stop:
