@@ -13,8 +13,8 @@ cdef class Message:
 
 
 cdef struct Mail:
-    # One item that waits. A message waits as its parts and becomes a Message when it is taken: the
-    # collector has nothing to track and to walk, however many wait. The mailbox owns the references.
+    # One item that waits; the mailbox owns the references. A message waits as its parts and becomes
+    # a Message when it is taken: the collector has nothing to track, however many wait.
     PyObject* topic    # or the item itself (an Event, a call), and then there is no payload
     PyObject* payload  # NULL: `topic` is the item
     PyObject* sender   # NULL: `topic` is the item

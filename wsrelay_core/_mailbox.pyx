@@ -7,10 +7,26 @@ from wsrelay_core._errors import WrongThread, WSRelayError
 cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject, PyTypeObject, inquiry, traverseproc, visitproc
-from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.string cimport memcpy
 
 from wsrelay_core._slots cimport take_object
+
+cdef extern from "structmember.h":
+    ctypedef struct PyMemberDef:
+        const char* name
+        int type
+        Py_ssize_t offset
+        int flags
+    int T_OBJECT_EX, READONLY
+    object PyDescr_NewMember(PyTypeObject* type, PyMemberDef* member)
+    void PyType_Modified(PyTypeObject* type)
+
+cdef extern from *:
+    # Cython's name of the struct of a Message, which it does not tell.
+    Py_ssize_t TOPIC "offsetof(struct __pyx_obj_12wsrelay_core_8_mailbox_Message, topic)"
+    Py_ssize_t PAYLOAD "offsetof(struct __pyx_obj_12wsrelay_core_8_mailbox_Message, payload)"
+    Py_ssize_t SENDER "offsetof(struct __pyx_obj_12wsrelay_core_8_mailbox_Message, sender)"
 
 cdef Py_ssize_t FIRST_CAPACITY = 4
 cdef Py_ssize_t KEPT_CAPACITY = 64        # an empty ring larger than this is given back
@@ -320,8 +336,8 @@ cdef void release(Mail* ring, Py_ssize_t capacity, Py_ssize_t head, Py_ssize_t c
     PyMem_Free(ring)
 
 
-# The collector must see what waits, and break the cycles that go through it. Cython writes the slots
-# that show it the Python attributes; ours show it the ring too.
+# The collector must see what waits, and break the cycles that go through it. Cython writes the
+# slots that show it the Python attributes; ours show it the ring too.
 
 cdef traverseproc traverse_attributes = (<PyTypeObject*>Mailbox).tp_traverse
 cdef inquiry clear_attributes = (<PyTypeObject*>Mailbox).tp_clear
@@ -352,3 +368,24 @@ cdef int clear_mailbox(object self) except -1:
 
 (<PyTypeObject*>Mailbox).tp_traverse = traverse_mailbox
 (<PyTypeObject*>Mailbox).tp_clear = clear_mailbox
+
+
+# Cython makes a getter of a `readonly` attribute, a call for each look. What a member descriptor
+# names, the interpreter reads in place.
+
+cdef PyMemberDef message_fields[3]
+message_fields[0] = PyMemberDef(b"topic", T_OBJECT_EX, TOPIC, READONLY)
+message_fields[1] = PyMemberDef(b"payload", T_OBJECT_EX, PAYLOAD, READONLY)
+message_fields[2] = PyMemberDef(b"sender", T_OBJECT_EX, SENDER, READONLY)
+
+
+cdef int read_in_place(PyTypeObject* kind, PyMemberDef* fields, int count) except -1:
+    cdef int index
+    for index in range(count):
+        attributes = <dict><object>kind.tp_dict
+        attributes[fields[index].name.decode()] = PyDescr_NewMember(kind, &fields[index])
+    PyType_Modified(kind)
+    return 0
+
+
+read_in_place(<PyTypeObject*>Message, message_fields, 3)
