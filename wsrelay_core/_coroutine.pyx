@@ -178,7 +178,9 @@ cdef class CoroutineProcess(MailProcess):
         if self.cancel_pending or not self.alive:
             return self.throw_in(self.take_cancel(), result)
         scheduler.stepping = self
+        set_hint(self)
         status = PyIter_Send(<PyObject*>self.coroutine, value, result)
+        set_hint(None)
         scheduler.stepping = outer
         return self.after_step(status, result)
 

@@ -17,19 +17,21 @@ cdef extern from *:
     """
     PyObject* thread_context "wsrelay_context"()
 
-# The process that a drain steps. It is believed only where the thread is in that process's own
-# context, which no other thread and no other task can be in at the same time.
+# The process whose coroutine is stepped, by a drain or by its task. It is believed only where the
+# thread is in that process's own context, which no other thread and no other task can be in at the
+# same time.
 cdef Process hint = None
 
 
 cdef int set_hint(Process process) except -1:
+    """None after each step, even where it was amid another one's: that one is found without."""
     global hint
     hint = process
     return 0
 
 
 cdef Process hinted_process():
-    """The running process, if a drain steps it and no other context is in force; else None."""
+    """The running process, if it is being stepped and no other context is in force; else None."""
     if hint is not None and thread_context() == <PyObject*>hint.context:
         return hint
     return None

@@ -3,7 +3,7 @@
 cimport cython
 
 from wsrelay_core._inbox cimport Inbox
-from wsrelay_core._mailbox cimport Message, Meter
+from wsrelay_core._mailbox cimport Meter
 from wsrelay_core._pid cimport PID
 from wsrelay_core._process cimport Process
 
@@ -17,7 +17,7 @@ cdef class MailProcess(Process):
 
     cdef bint post(self, str topic, object payload, PID sender, Py_ssize_t size,
                    bint always) except -1
-    cdef bint post_message(self, Message message, bint always) except -1
+    cdef Inbox open_box(self, str topic, bint always)
     cdef Inbox box_of(self, str topic)
     cdef Inbox new_inbox(self)
     cdef Inbox new_event_box(self)

@@ -1,7 +1,7 @@
 """Processes that have mailboxes: the inbox, inboxes of single topics, and the events."""
 
 from wsrelay_core._inbox cimport Inbox
-from wsrelay_core._mailbox cimport Message, Meter
+from wsrelay_core._mailbox cimport Meter, new_message
 from wsrelay_core._pid cimport PID
 from wsrelay_core._process cimport Event, Process, Ref, Shared
 
@@ -19,27 +19,34 @@ cdef class MailProcess(Process):
     cdef bint post(self, str topic, object payload, PID sender, Py_ssize_t size,
                    bint always) except -1:
         """Put a message into its box; with `always` a full mailbox takes it too."""
-        return self.post_message(new_message(topic, payload, sender, size), always)
+        cdef Inbox box = self.open_box(topic, always)
+        if box is None:
+            return False
+        box.put_message(topic, payload, sender, size)
+        return True
 
-    cdef bint post_message(self, Message message, bint always) except -1:
-        """Put it into its box; False when that is closed or full, or the process has ended."""
-        cdef Inbox box = self.box if self.topics is None else self.box_of(message.topic)
+    cdef Inbox open_box(self, str topic, bint always):
+        """Where a message goes; None when that is closed or full, or the process has ended."""
+        cdef Inbox box = self.box if self.topics is None else self.box_of(topic)
         if box is None:
             if not self.alive:
-                return False
+                return None
             box = self.box = self.new_inbox()
         if box.closed or (self.meter.limit and self.meter.count >= self.meter.limit
                           and not always):
             self.meter.dropped += 1
-            return False
-        box.put(message)
-        return True
+            return None
+        return box
 
     def ask(self, str topic, payload, sender, future) -> bool:
         """Deliver a message whose `reply` resolves `future`."""
-        cdef Message message = new_message(topic, payload, sender, 0)
+        cdef Inbox box = self.open_box(topic, False)
+        if box is None:
+            return False
+        message = new_message(topic, payload, sender)
         message.reply_to = future
-        return self.post_message(message, False)
+        box.put(message)
+        return True
 
     cdef Inbox box_of(self, str topic):
         return self.topics.get(topic, self.box)
@@ -137,12 +144,3 @@ cdef int shut_box(Inbox box) except -1:
         box.shut(True)
         box.spare = None
     return 0
-
-
-cdef Message new_message(str topic, object payload, PID sender, Py_ssize_t size):
-    cdef Message message = Message.__new__(Message)
-    message.topic = topic
-    message.payload = payload
-    message.sender = sender
-    message.size = size
-    return message

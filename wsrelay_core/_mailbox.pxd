@@ -1,6 +1,7 @@
 """Messages, the ring they wait in, and the marks that tell when it is too full."""
 
 cimport cython
+from cpython.object cimport PyObject
 
 
 @cython.final
@@ -9,7 +10,15 @@ cdef class Message:
     cdef readonly object payload  # the one payload; a tuple if several were sent; None if none
     cdef readonly object sender   # PID, or None when the system or outside code sent it
     cdef object reply_to          # future of a `call`, or None; given up when the reply is made
-    cdef Py_ssize_t size          # bytes of client data that it carries, 0 for all other mail
+
+
+cdef struct Mail:
+    # One item that waits; the mailbox owns the references. A message waits as its parts and becomes
+    # a Message when it is taken: the collector has nothing to track, however many wait.
+    PyObject* topic    # or the item itself (an Event, a call), and then there is no payload
+    PyObject* payload  # NULL: `topic` is the item
+    PyObject* sender   # NULL: `topic` is the item
+    Py_ssize_t size    # bytes of client data that it carries, 0 for all other mail
 
 
 cdef class Waiter:
@@ -39,7 +48,8 @@ cdef class Meter:
 
 
 cdef class Mailbox:
-    cdef list ring            # capacity is a power of two; None until the first item
+    cdef Mail* ring           # NULL until the first item
+    cdef Py_ssize_t capacity  # of the ring: a power of two, or 0
     cdef Py_ssize_t head
     cdef readonly Py_ssize_t count
     cdef Py_ssize_t reserved  # items kept for woken waiters that have not run yet
@@ -50,12 +60,13 @@ cdef class Mailbox:
     cdef readonly bint closed
 
     cdef int put(self, object item) except -1
+    cdef int put_message(self, str topic, object payload, object sender,
+                         Py_ssize_t size) except -1
     cdef object take(self)
     cdef object take_at(self, Py_ssize_t index)
     cdef object peek(self, Py_ssize_t index)
 
     cdef int grow(self) except -1
-    cdef int removed(self, object item) except -1
     cdef int shift(self) except -1
     cdef int add_waiter(self, Waiter waiter, bint in_front) except -1
     cdef int remove_waiter(self, Waiter waiter) except -1
@@ -66,4 +77,5 @@ cdef class Mailbox:
     cdef int shut(self, bint discard) except -1
 
 
+cdef Message new_message(str topic, object payload, object sender)
 cdef str short(object payload)

@@ -5,8 +5,30 @@ from asyncio import _get_running_loop
 from wsrelay_core._errors import WrongThread, WSRelayError
 
 cimport cython
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject, PyTypeObject, inquiry, traverseproc, visitproc
+from cpython.ref cimport Py_INCREF, Py_XDECREF
+from libc.string cimport memcpy
 
-cdef Py_ssize_t FIRST_CAPACITY = 8
+from wsrelay_core._slots cimport take_object
+
+cdef extern from "structmember.h":
+    ctypedef struct PyMemberDef:
+        const char* name
+        int type
+        Py_ssize_t offset
+        int flags
+    int T_OBJECT_EX, READONLY
+    object PyDescr_NewMember(PyTypeObject* type, PyMemberDef* member)
+    void PyType_Modified(PyTypeObject* type)
+
+cdef extern from *:
+    # Cython's name of the struct of a Message, which it does not tell.
+    Py_ssize_t TOPIC "offsetof(struct __pyx_obj_12wsrelay_core_8_mailbox_Message, topic)"
+    Py_ssize_t PAYLOAD "offsetof(struct __pyx_obj_12wsrelay_core_8_mailbox_Message, payload)"
+    Py_ssize_t SENDER "offsetof(struct __pyx_obj_12wsrelay_core_8_mailbox_Message, sender)"
+
+cdef Py_ssize_t FIRST_CAPACITY = 4
 cdef Py_ssize_t KEPT_CAPACITY = 64        # an empty ring larger than this is given back
 cdef Py_ssize_t HIGH_COUNT = 1024         # rule 5 of the process semantics
 cdef Py_ssize_t HIGH_SIZE = 8 * 1024 * 1024
@@ -39,6 +61,14 @@ cdef class Message:
 
     def __repr__(self):
         return f"<Message {self.topic!r} {short(self.payload)} from {self.sender or 'outside'}>"
+
+
+cdef Message new_message(str topic, object payload, object sender):
+    cdef Message message = Message.__new__(Message)
+    message.topic = topic
+    message.payload = payload
+    message.sender = sender
+    return message
 
 
 cdef str short(object payload):
@@ -76,80 +106,143 @@ cdef class Meter:
         return 0
 
 
+# -- the ring: functions, so that they are inlined -------------------------------------------------
+
+
+cdef inline Mail* at(Mailbox box, Py_ssize_t index) noexcept:
+    return &box.ring[(box.head + index) & (box.capacity - 1)]
+
+
+cdef inline Mail* new_place(Mailbox box) except NULL:
+    """The place behind the newest item; good until anything else is done with the mailbox."""
+    if box.count == box.capacity:
+        box.grow()
+    return at(box, box.count)
+
+
+cdef inline int added(Mailbox box, Py_ssize_t size) except -1:
+    """The new place has an item now."""
+    cdef Meter meter = box.meter
+    box.count += 1
+    if meter is not None:
+        meter.count += 1
+        meter.size += size
+    if box.selective is not None:
+        for waiter in list(box.selective):
+            (<Waiter>waiter).wake()
+    if box.first is not None:
+        box.wake_first()
+    return 0
+
+
+cdef inline int remove_oldest(Mailbox box) except -1:
+    """The oldest place has no item any more: what it had belongs to the caller."""
+    cdef Meter meter = box.meter
+    cdef Py_ssize_t size = box.ring[box.head].size
+    box.head = (box.head + 1) & (box.capacity - 1)
+    box.count -= 1
+    if box.count == 0 and box.capacity > KEPT_CAPACITY:
+        PyMem_Free(box.ring)
+        box.ring = NULL
+        box.capacity = box.head = 0
+    if meter is not None:
+        meter.count -= 1
+        meter.handled += 1
+        meter.size -= size
+        if meter.gate is not None and meter.is_low():
+            meter.gate.open()
+    return 0
+
+
 cdef class Mailbox:
+    def __dealloc__(self):
+        self.discard()
+
     cdef int put(self, object item) except -1:
-        """Append an item and wake who waits for it."""
-        cdef Py_ssize_t capacity
-        if self.ring is None:
-            self.ring = [None] * FIRST_CAPACITY
-        capacity = len(self.ring)
-        if self.count == capacity:
-            self.grow()
-            capacity *= 2
-        self.ring[(self.head + self.count) & (capacity - 1)] = item
-        self.count += 1
-        if self.meter is not None:
-            self.meter.count += 1
-            if type(item) is Message:
-                self.meter.size += (<Message>item).size
-        if self.selective is not None:
-            for waiter in list(self.selective):
-                (<Waiter>waiter).wake()
-        if self.first is not None:
-            self.wake_first()
-        return 0
+        """Append an item that is an object already, and wake who waits for it."""
+        cdef Mail* mail = new_place(self)
+        Py_INCREF(item)
+        mail.topic = <PyObject*>item
+        mail.payload = mail.sender = NULL
+        mail.size = 0
+        return added(self, 0)
+
+    cdef int put_message(self, str topic, object payload, object sender,
+                         Py_ssize_t size) except -1:
+        """Append a message, and wake who waits for it."""
+        cdef Mail* mail = new_place(self)
+        Py_INCREF(topic)
+        Py_INCREF(payload)
+        Py_INCREF(sender)
+        mail.topic = <PyObject*>topic
+        mail.payload = <PyObject*>payload
+        mail.sender = <PyObject*>sender
+        mail.size = size
+        return added(self, size)
 
     cdef int grow(self) except -1:
-        self.ring = self.ring[self.head:] + self.ring[:self.head] + [None] * len(self.ring)
+        cdef Py_ssize_t capacity = self.capacity * 2 if self.capacity else FIRST_CAPACITY
+        cdef Py_ssize_t until_end = self.capacity - self.head
+        cdef Mail* ring = <Mail*>PyMem_Malloc(<size_t>capacity * sizeof(Mail))
+        if ring is NULL:
+            raise MemoryError()
+        if self.ring is not NULL:
+            memcpy(ring, self.ring + self.head, <size_t>until_end * sizeof(Mail))
+            memcpy(ring + until_end, self.ring, <size_t>self.head * sizeof(Mail))
+            PyMem_Free(self.ring)
+        self.ring = ring
+        self.capacity = capacity
         self.head = 0
         return 0
 
     cdef object take(self):
         """Remove and return the oldest item; there must be one."""
-        cdef object item = self.ring[self.head]
-        self.ring[self.head] = None
-        self.head = (self.head + 1) & (len(self.ring) - 1)
-        self.removed(item)
-        return item
+        # Out of the ring first: to make a Message may run the collector, and with it any code.
+        cdef Mail mail = self.ring[self.head]
+        remove_oldest(self)
+        if mail.payload is NULL:
+            return take_object(mail.topic)
+        return new_message(<str>take_object(mail.topic), take_object(mail.payload),
+                           take_object(mail.sender))
 
     cdef object peek(self, Py_ssize_t index):
-        return self.ring[(self.head + index) & (len(self.ring) - 1)]
+        """The item at a place, which is an object from now on; None if there is none."""
+        cdef Message message
+        cdef Mail* mail
+        if index < self.count and at(self, index).payload is not NULL:
+            message = Message.__new__(Message)  # the collector may run, and with it any code
+            mail = at(self, index)
+            if index < self.count and mail.payload is not NULL:
+                message.topic = <str>take_object(mail.topic)
+                message.payload = take_object(mail.payload)
+                message.sender = take_object(mail.sender)
+                Py_INCREF(message)
+                mail.topic = <PyObject*>message
+                mail.payload = mail.sender = NULL
+        return <object>at(self, index).topic if index < self.count else None
 
     cdef object take_at(self, Py_ssize_t index):
         """Remove and return one item from the middle; the others keep their order."""
-        cdef Py_ssize_t mask = len(self.ring) - 1
-        cdef object item = self.ring[(self.head + index) & mask]
+        cdef Mail mail = at(self, index)[0]
         while index > 0:
-            self.ring[(self.head + index) & mask] = self.ring[(self.head + index - 1) & mask]
+            at(self, index)[0] = at(self, index - 1)[0]
             index -= 1
-        self.ring[self.head] = None
-        self.head = (self.head + 1) & mask
-        self.removed(item)
-        return item
-
-    cdef int removed(self, object item) except -1:
-        self.count -= 1
-        if self.count == 0 and len(self.ring) > KEPT_CAPACITY:
-            self.ring = None
-            self.head = 0
-        if self.meter is not None:
-            self.meter.count -= 1
-            self.meter.handled += 1
-            if type(item) is Message:
-                self.meter.size -= (<Message>item).size
-            if self.meter.gate is not None and self.meter.is_low():
-                self.meter.gate.open()
-        return 0
+        at(self, 0)[0] = mail
+        return self.take()
 
     cdef int discard(self) except -1:
-        ring, self.ring = self.ring, None
+        """Drop what is in it."""
+        cdef Mail* ring = self.ring
+        cdef Py_ssize_t capacity = self.capacity, head = self.head, count = self.count
+        cdef Py_ssize_t index
         if self.meter is not None:
-            self.meter.count -= self.count
-            for item in ring or ():
-                if type(item) is Message:
-                    self.meter.size -= (<Message>item).size
-        self.count = 0
-        self.head = 0
+            self.meter.count -= count
+            for index in range(count):
+                self.meter.size -= at(self, index).size
+        self.ring = NULL
+        self.capacity = self.head = self.count = 0
+        # Last, as what is dropped may have finalizers, which may run any code.
+        release(ring, capacity, head, count)
         return 0
 
     cdef int add_waiter(self, Waiter waiter, bint in_front) except -1:
@@ -209,7 +302,9 @@ cdef class Mailbox:
         self.meter = other.meter = None  # neither taken nor new: only moved
         try:
             while self.count:
-                other.put(self.take())
+                new_place(other)[0] = self.ring[self.head]
+                remove_oldest(self)
+                added(other, 0)
         finally:
             self.meter = other.meter = meter
         return 0
@@ -228,3 +323,70 @@ cdef class Mailbox:
             for other in list(self.selective):
                 (<Waiter>other).wake()
         return 0
+
+
+cdef void release(Mail* ring, Py_ssize_t capacity, Py_ssize_t head, Py_ssize_t count) noexcept:
+    """Give back a ring that no mailbox has any more, and what is in it."""
+    cdef Mail* mail
+    cdef Py_ssize_t index
+    for index in range(head, head + count):
+        mail = &ring[index & (capacity - 1)]
+        Py_XDECREF(mail.topic)
+        Py_XDECREF(mail.payload)
+        Py_XDECREF(mail.sender)
+    PyMem_Free(ring)
+
+
+# The collector must see what waits, and break the cycles that go through it. Cython writes the
+# slots that show it the Python attributes; ours show it the ring too.
+
+cdef traverseproc traverse_attributes = (<PyTypeObject*>Mailbox).tp_traverse
+cdef inquiry clear_attributes = (<PyTypeObject*>Mailbox).tp_clear
+
+
+cdef int show(PyObject* part, visitproc visit, void* arg) except -1:
+    return 0 if part is NULL else visit(part, arg)
+
+
+cdef int traverse_mailbox(PyObject* self, visitproc visit, void* arg) except -1:
+    cdef Mailbox box = <Mailbox>self
+    cdef Mail* mail
+    cdef Py_ssize_t index
+    cdef int stop
+    for index in range(box.count):
+        mail = at(box, index)
+        stop = (show(mail.topic, visit, arg) or show(mail.payload, visit, arg)
+                or show(mail.sender, visit, arg))
+        if stop:
+            return stop
+    return traverse_attributes(self, visit, arg)
+
+
+cdef int clear_mailbox(object self) except -1:
+    (<Mailbox>self).discard()
+    return clear_attributes(self)
+
+
+(<PyTypeObject*>Mailbox).tp_traverse = traverse_mailbox
+(<PyTypeObject*>Mailbox).tp_clear = clear_mailbox
+
+
+# Cython makes a getter of a `readonly` attribute, a call for each look. What a member descriptor
+# names, the interpreter reads in place.
+
+cdef PyMemberDef message_fields[3]
+message_fields[0] = PyMemberDef(b"topic", T_OBJECT_EX, TOPIC, READONLY)
+message_fields[1] = PyMemberDef(b"payload", T_OBJECT_EX, PAYLOAD, READONLY)
+message_fields[2] = PyMemberDef(b"sender", T_OBJECT_EX, SENDER, READONLY)
+
+
+cdef int read_in_place(PyTypeObject* kind, PyMemberDef* fields, int count) except -1:
+    cdef int index
+    for index in range(count):
+        attributes = <dict><object>kind.tp_dict
+        attributes[fields[index].name.decode()] = PyDescr_NewMember(kind, &fields[index])
+    PyType_Modified(kind)
+    return 0
+
+
+read_in_place(<PyTypeObject*>Message, message_fields, 3)

@@ -1,6 +1,7 @@
 """The run queue of one App on one loop, its drains, and its shared timers."""
 
 cimport cython
+from cpython.pythread cimport PyThread_get_thread_ident
 
 from wsrelay_core._pid cimport PID, ProcessTable
 
@@ -70,7 +71,11 @@ cdef class Scheduler:
     cdef int step_all(self) except -1
     cdef int finish_drain(self) except -1
     cdef int put_back(self, list batch, Py_ssize_t index) except -1
-    cdef int check_thread(self) except -1
+    cdef inline int check_thread(self) except -1:
+        if PyThread_get_thread_ident() != self.thread:
+            self.refuse_thread()
+        return 0
+
     cdef int lose(self, str why) except -1
     cdef int refuse_thread(self) except -1
     cdef int say(self, str kind, Schedulable process, object detail) except -1

@@ -352,11 +352,6 @@ cdef class Scheduler:
 
     # -- help ----------------------------------------------------------------------------------
 
-    cdef int check_thread(self) except -1:
-        if PyThread_get_thread_ident() != self.thread:
-            self.refuse_thread()
-        return 0
-
     cdef int lose(self, str why) except -1:
         """From now on each call is refused."""
         self.lost = why

@@ -103,13 +103,14 @@ cpdef str check_topic(object topic):
     return PyUnicode_FromObject(topic)
 
 
-def send(dest, topic, *payloads) -> bool:
+# The first payload has a name of its own: so the usual call needs no tuple of payloads.
+def send(dest, topic, payload=None, *payloads) -> bool:
     """Send a message; never blocks.
 
     Args:
         dest: PID, its text, or a registered name.
         topic: text that is not empty and does not begin with `@`.
-        payloads: passed by reference; treat them as given away.
+        payload, payloads: passed by reference; treat them as given away.
 
     Returns:
         True when the message is in the mailbox; False when there is no such process, or its
@@ -121,7 +122,7 @@ def send(dest, topic, *payloads) -> bool:
     """
     cdef Process sender = running_process()
     cdef Process process
-    if type(topic) is not str or <str>topic == "" or (<str>topic)[0] == "@":
+    if type(topic) is not str or len(<str>topic) == 0 or (<str>topic)[0] == "@":
         topic = check_topic(topic)
     if type(dest) is PID and (<PID>dest).record is not None:
         process = <Process>(<PID>dest).record
@@ -131,7 +132,9 @@ def send(dest, topic, *payloads) -> bool:
         process = current_scheduler().table.find(dest)
         if process is None:
             return False
-    return process.deliver(<str>topic, one_payload(payloads), len(payloads),
+    if payloads:
+        payload = (payload, *payloads)
+    return process.deliver(<str>topic, payload, 1 + len(payloads),
                            None if sender is None else sender.pid, None)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import sys
 import threading
+import weakref
 from collections import deque
 from typing import Any
 
@@ -12,7 +13,15 @@ from core_helpers import Core, settle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsrelay_core import CoroutineProcess, Message, current_process, receive_matching, send
+from wsrelay_core import (
+    CoroutineProcess,
+    Host,
+    Message,
+    Scheduler,
+    current_process,
+    receive_matching,
+    send,
+)
 from wsrelay_core._errors import WrongThread, WSRelayError
 
 
@@ -70,6 +79,67 @@ def test_a_million_messages_to_itself(run) -> None:
         async with Core() as core:
             event = await core.exit_of(core.spawn(body))
             assert event.result.value == 499_999_500_000
+
+    run(main())
+
+
+# -- the collector ---------------------------------------------------------------------------------
+
+
+class Payload:
+    """Something that may be in a ring of references."""
+
+    process: CoroutineProcess
+
+
+@pytest.mark.parametrize("looked_at", [False, True])
+def test_a_ring_through_what_waits_is_collected(looked_at: bool) -> None:
+    """An App that is given up without an end: nothing but the collector drops its mail."""
+
+    async def main() -> list[weakref.ref[Payload]]:
+        scheduler = Scheduler(asyncio.get_running_loop(), lambda *_: None)
+        scheduler.start()
+        process = CoroutineProcess(scheduler, Host("app:processes"), None, "never started")
+        payloads = [Payload(), Payload()]
+        for payload in payloads:
+            payload.process = process
+            send(process.pid, "t", payload)
+        if looked_at:  # the first is a Message from now on
+            receive = receive_matching(process.inbox(), lambda m: m.payload is payloads[1])
+            with pytest.raises(StopIteration):
+                receive.send(None)
+        scheduler.stop()
+        return [weakref.ref(payload) for payload in payloads]
+
+    references = asyncio.run(main())
+    gc.collect()
+    assert [reference() for reference in references] == [None, None]
+
+
+def test_the_collector_sees_what_waits(run) -> None:
+    async def main() -> None:
+        async with Core() as core:
+            process, payload = core.spawn(forever), Payload()
+            send(process.pid, "t", payload)
+            assert process.inbox() in gc.get_referrers(payload)
+            message = process.inbox().receive_nowait()
+            assert message in gc.get_referrers(payload)
+            assert process.inbox() not in gc.get_referrers(payload)
+
+    run(main())
+
+
+def test_what_waits_is_no_work_for_the_collector(run) -> None:
+    async def main() -> None:
+        async with Core() as core:
+            process = core.spawn(forever)
+            send(process.pid, "n", 0)
+            gc.collect()
+            before = gc.get_count()[0]
+            for number in range(600):
+                send(process.pid, "n", number)
+            assert gc.get_count()[0] - before < 50
+            assert not [one for one in gc.get_objects() if type(one) is Message]
 
     run(main())
 
