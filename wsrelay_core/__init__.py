@@ -25,6 +25,7 @@ from wsrelay_core._send import (
     send_later,
     watch_exit,
 )
+from wsrelay_core._socket import reset_on_close
 
 __all__ = [
     "PID",
@@ -47,6 +48,7 @@ __all__ = [
     "give_up_watch",
     "process_var",
     "receive_matching",
+    "reset_on_close",
     "resolve",
     "scheduler_for_thread",
     "scheduler_var",

@@ -13,11 +13,12 @@ from typing import cast
 
 from wsrelay.errors import HTTPError
 from wsrelay.log import escape
+from wsrelay_core import reset_on_close
 
 from . import access
 from .body import ChunkedReader, LengthReader, RequestBody
 from .chain import ORDERS, failure_response
-from .exchange import Exchange, abandon, reset_on_close, start_task
+from .exchange import Exchange, abandon, start_task
 from .head import Head, HeadReader
 from .limits import Limits, Timeouts
 from .link import Link, Phase
