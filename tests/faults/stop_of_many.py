@@ -44,11 +44,13 @@ entries:
   - name: sockets
     kind: http.router
     post_middleware: [websocket_relay]
-    post_options: {{wsrelay.allowed.origins: "*", wsrelay.drain: "{drain}s"}}
+    post_options: {{wsrelay.drain: "{drain}s", wsrelay.ping.interval: "0"}}
   - {{name: connect, kind: http.endpoint, meta: {{router: sockets}}, method: GET, path: /,
      func: "stop_app:connect"}}
   - {{name: count, kind: http.endpoint, meta: {{router: sockets}}, method: GET, path: /drowned,
      func: "stop_app:count"}}
+  - {{name: thrift, kind: http.endpoint, meta: {{router: sockets}}, method: GET, path: /thrift,
+     func: "stop_app:thrift"}}
   - {{name: pool, kind: process.host}}
   - {{name: talker, kind: process.python, source: "stop_app:talker"}}
 """
@@ -237,6 +239,7 @@ def stop_of_many(connections: int, shutdown: float, drain: float) -> Figures:
     with serving(shutdown, drain) as service:
         try:
             port = service.port()
+            urlopen(f"http://127.0.0.1:{port}/thrift", timeout=PATIENCE).close()
             kinds = [KINDS[at % len(KINDS)] for at in range(connections)]
             clients.extend(connect(port, kind) for kind in kinds)
             wait_for_the_drowning(port, kinds.count("drowning"))
