@@ -18,7 +18,7 @@ def connect(request: Request) -> Response:
 
 
 def thrift(request: Request) -> None:
-    """Let the kernel take little for the clients that come now: the rest is the server's to hold."""
+    """Let the kernel take little for clients that come now: the rest is the server's to hold."""
     for server in current_scheduler().app.servers:
         for sock in server.sockets:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND)

@@ -279,9 +279,11 @@ def complaints(figures: Figures, shutdown: float) -> list[str]:
         found.append(f"the stop took {figures.seconds:.2f} s of {shutdown:g}")
     if figures.ended != kinds:
         found.append(f"of {dict(kinds)} connections {dict(figures.ended)} ended")
-    for kind in ("good", "silent"):
-        if figures.told[kind] != kinds[kind]:
-            found.append(f"of {kinds[kind]} {kind} clients {figures.told[kind]} saw 1001")
+    found += [
+        f"of {kinds[kind]} {kind} clients {figures.told[kind]} saw 1001"
+        for kind in ("good", "silent")
+        if figures.told[kind] != kinds[kind]
+    ]
     if not figures.connections < figures.descriptors <= figures.limit:
         found.append(f"{figures.descriptors} descriptors, and the limit is {figures.limit}")
     return found + figures.faults

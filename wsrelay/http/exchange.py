@@ -107,5 +107,7 @@ def abandon(response: Response) -> None:
             response.abandon()
         elif isinstance(response, StreamingResponse):
             response.discard()
+        if response.unsent is not None:
+            response.unsent()
     except Exception as error:
         logger.error("A response that nobody takes could not be cleaned up", exc_info=error)

@@ -363,16 +363,18 @@ class HTTPProtocol(Link):
         if isinstance(response, Upgrade):
             self._switch(exchange, response)
             return
-        close = self._closes_after(exchange, response)
         head_only = exchange.request.method == "HEAD"
         common = self._server.common_headers()
         try:
+            close = self._closes_after(exchange, response)
             if isinstance(response, StreamingResponse):
                 self._begin_stream(exchange, response, common, close)
                 return
             data = encode_response(response, common, head=head_only, close=close)
         except Exception as error:
+            abandon(response)
             response = failure_response(exchange.request, error)
+            close = self._closes_after(exchange, response)
             data = encode_response(response, common, head=head_only, close=close)
         self._write(data)
         size = body_size(response, head=head_only)
@@ -393,11 +395,7 @@ class HTTPProtocol(Link):
         # Of HTTP/1.0 each connection is closed, which then is the end of the body.
         chunked = response.content_length is None and exchange.request.http_version == "1.1"
         with_body = exchange.request.method != "HEAD" and has_content(response)
-        try:
-            data = encode_stream_head(response, common, chunked=chunked, close=close)
-        except Exception:
-            abandon(response)
-            raise
+        data = encode_stream_head(response, common, chunked=chunked, close=close)
         self._transport.write(data)
         if with_body:
             exchange.stream = response
