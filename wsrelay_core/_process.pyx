@@ -5,6 +5,7 @@ import time
 from wsrelay_core._errors import HostFull, NoApp, NoProcess, ProcessExit
 
 cimport cython
+from cpython.unicode cimport PyUnicode_FromObject
 
 from wsrelay_core._mailbox cimport Waiter, short
 from wsrelay_core._pid cimport PID, new_pid, plain_dest
@@ -315,6 +316,15 @@ cdef object exit_in(object error):
             exits = exits.exceptions[0]
         return exits
     return error if isinstance(error, ProcessExit) else None
+
+
+cdef str reason_of(object leaving):
+    """The reason of a ProcessExit as an exact `str`: whatever was made of it, a process must end.
+
+    Of a subclass it is the text itself: str() of an enum's member is its name.
+    """
+    reason = getattr(leaving, "reason", None)
+    return PyUnicode_FromObject(reason) if isinstance(reason, str) and reason else "error"
 
 
 cdef int _add(Process process, Process other) except -1:

@@ -113,29 +113,27 @@ class Errors:
 @pytest.mark.parametrize("request_of", ["plain", "handshake"])
 def test_nonsense_is_a_500_and_one_line(run, caplog, kind, request_of):
     """The process it had spawned ends, if the client had asked for a WebSocket."""
-    make = None
+    kinds = list(NONSENSE.items())
 
     def connect(request, here):
         spawn_recorder(here)
-        return make()
+        return kinds[here.calls - 1][1]() if here.calls <= len(kinds) else "sense"
 
     async def connect_async(request, here):
         await asyncio.sleep(0)
         return connect(request, here)
 
     async def main():
-        nonlocal make
         errors = Errors(caplog)
         handshake = request_of == "handshake"
         async with stage(connect if kind == "sync" else connect_async) as here:
-            for name, make in NONSENSE.items():
+            for name, _ in kinds:
                 answer = await ask(here.port, handshake_bytes() if handshake else PLAIN)
                 assert (answer.status, answer.body) == (500, b"Internal Server Error"), name
                 assert errors() == 1, name
                 if handshake:
                     await here.until_alone()
             assert len(here.spawned) == len(NONSENSE)
-            make = lambda: "sense"  # noqa: E731
             assert (await ask(here.port, PLAIN)).text == "sense"
 
     run(main())
@@ -173,7 +171,7 @@ def test_a_wrong_type_in_the_relay_header_is_a_400(run, fields):
     run(main())
 
 
-# -- never ------------------------------------------------------------------------------------------
+# -- never -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("deaf", [False, True], ids=["awaits", "ignores its cancel"])
@@ -243,7 +241,7 @@ def test_a_handler_that_never_answers_hangs_for_itself_alone(run_both):
     run_both(main())
 
 
-# -- cancelled --------------------------------------------------------------------------------------
+# -- cancelled -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["raises", "cancels itself", "is cancelled", "its group fails"])
@@ -286,7 +284,7 @@ def test_a_cancelled_handler_is_a_503_or_500_and_leaves_nothing(run_both, how):
     run_both(main())
 
 
-# -- ends by force ----------------------------------------------------------------------------------
+# -- ends by force ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
