@@ -320,3 +320,20 @@ def test_exit_in_a_handler_is_no_exit_of_anybody(run_both, caplog):
             assert here.app.is_running
 
     run_both(main())
+
+
+def test_a_log_that_fails_leaves_no_client_without_an_answer(run_both, monkeypatch):
+    def no_log(*_, **__):
+        raise OSError(24, "Too many open files")
+
+    async def connect(request, here):
+        spawn_recorder(here)
+        raise RuntimeError("on purpose")
+
+    async def main():
+        monkeypatch.setattr("wsrelay.http.chain.escape", no_log)
+        async with stage(connect) as here:
+            for data in (PLAIN, handshake_bytes()):
+                assert (await ask(here.port, data)).status == 500
+
+    run_both(main())
