@@ -7,7 +7,7 @@ end itself, `finish`, comes once: with the peer's close frame, with TCP's end, o
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
-from wsrelay_core._socket import abort
+from wsrelay_core._socket import abort_transport
 
 from wsrelay_core._frame cimport close_body, server_frame
 from wsrelay_core._pid cimport PID
@@ -318,7 +318,7 @@ cdef class Ending(Process):
 
     cdef int abort(self) except -1:
         if self.transport is not None and not self.lost:
-            abort(self.transport)
+            abort_transport(self.transport)
         return 0
 
     # -- what all rooms use --------------------------------------------------------------------

@@ -40,7 +40,7 @@ def reset_on_close(transport) -> None:
         return
 
 
-def abort(transport) -> None:
+def abort_transport(transport) -> None:
     """End a transport, and all that is under way to the peer.
 
     To a peer that does not read, the kernel would go on to offer what it holds, for minutes, and
@@ -53,7 +53,9 @@ def abort(transport) -> None:
 
 cdef bint unsent(object sock) except -1:
     """Whether the kernel holds bytes that the peer's has not taken; where it can't tell, it may."""
+    if sock is None:
+        return False
     try:
-        return sock is not None and fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)) != bytes(4)
+        return fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)) != bytes(4)
     except OSError:
         return True

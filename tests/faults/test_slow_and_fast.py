@@ -6,6 +6,7 @@ What `tests/relay/test_backpressure.py` shows for plain frames of one sender is 
 import asyncio
 import logging
 import os
+import socket
 import tracemalloc
 from contextlib import contextmanager
 
@@ -20,6 +21,7 @@ from wsrelay_core import resolve
 KIB = 1024
 MIB = 1024 * KIB
 SLOW = {"receive": 4 * KIB}  # a client whose kernel takes little
+CLOSED = bytes([7])  # TCP_CLOSE of Linux
 NOISE = os.urandom(64 * KIB)  # compression makes nothing of it
 POLICIES = ["close", "drop_newest", "drop_oldest"]
 
@@ -153,6 +155,28 @@ def test_a_compressed_client_that_does_not_read(policy):
                 assert (facts.dropped > 0) == (policy != "close")
 
     run_on("uvloop", main())
+
+
+@pytest.mark.parametrize("end", ["close", "terminate"])
+@both_loops
+def test_the_kernel_keeps_nothing_for_a_client_that_is_cut_off(loop, end):
+    """It would go on for minutes to offer what it holds; the client is told by a reset."""
+
+    async def main():
+        async with room({"wsrelay.close.timeout": "100ms"}) as here, here.client(**SLOW) as slow:
+            while not process.info(slow.pid).queue_bytes:
+                process.send(slow.pid, "ws.send", FRAME)
+                await asyncio.sleep(0)
+            sock = slow.writer.get_extra_info("socket")
+            if end == "close":
+                process.send(slow.pid, "ws.close")
+            else:
+                process.terminate(slow.pid)
+            await here.exit_of(slow)
+            # Of a reset the client's kernel knows at once, without a read; ENOTCONN then.
+            await until(lambda: sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == CLOSED)
+
+    run_on(loop, main())
 
 
 # -- clients that flood ----------------------------------------------------------------------------
