@@ -17,7 +17,7 @@ from wsrelay.http import Timeouts
 LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
 LONGEST = 15.0  # seconds of one test
 SHORT = 0.25  # seconds of each timeout
-BLOCK = 1.0  # seconds: each timeout that had begun is over when the block ends
+BLOCK = 0.9  # seconds: each timeout that had begun is over when the block ends
 OPTIONS = {
     "wsrelay.allowed.origins": "*",
     "wsrelay.ping.interval": f"{SHORT}s",

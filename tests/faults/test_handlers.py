@@ -192,7 +192,7 @@ def test_a_stop_with_handlers_that_never_answer(run_both, deaf):
                         raise
 
         async with stage(connect) as here:
-            here.app.services["app:gateway"].shutdown = 0.5
+            here.app.services["app:gateway"].shutdown = 0.3
             clients = []
             for data in (PLAIN, handshake_bytes()):
                 reader, writer = await asyncio.open_connection("127.0.0.1", here.port)

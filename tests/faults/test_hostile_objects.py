@@ -16,7 +16,7 @@ from wsrelay.errors import NoProcess, WSRelayError
 from wsrelay_core._errors import ProcessExit
 
 # What a method of an object may raise; the first is what a machine without memory does.
-ERRORS = [MemoryError, RecursionError, ValueError]
+ERRORS = [MemoryError, RecursionError]
 
 
 def hostile(base, error, *names):

@@ -8,7 +8,7 @@ import stop_of_many
 from stop_of_many import Figures, Wrong, allow_descriptors, complaints
 
 CONNECTIONS = 600
-SHUTDOWN = 2.0  # seconds
+SHUTDOWN = 1.5  # seconds
 
 
 def test_all_are_ended_in_time() -> None:
@@ -38,7 +38,7 @@ def figures(**changes: object) -> Figures:
     ("changes", "told"),
     [
         ({"status": 1}, "the exit status is 1"),
-        ({"seconds": 3.5}, "the stop took 3.50 s of 2"),
+        ({"seconds": 3.5}, "the stop took 3.50 s of 1.5"),
         ({"ended": Counter(good=4, silent=2)}, "ended"),
         ({"told": Counter(good=3, silent=2)}, "of 4 good clients 3 saw 1001"),
         ({"descriptors": 8}, "8 descriptors"),
