@@ -82,6 +82,16 @@ class Program:
             if match := re.search(pattern, text):
                 return match
 
+    def so_far(self) -> list[str]:
+        """All lines that it has written by now."""
+        while not self._queue.empty():
+            text = self._queue.get_nowait()
+            if text is None:
+                self._queue.put(None)
+                break
+            self.lines.append(text)
+        return self.lines
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
         self.process.send_signal(number)

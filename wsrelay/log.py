@@ -1,11 +1,15 @@
 """Logging: what may be written of what strangers send, and how often."""
 
+import codecs
 import logging
 import time
 import traceback
 from collections.abc import Callable
 
 __all__ = ["Limited", "describe", "escape", "indented", "logger_of", "printable"]
+
+# Python would load it when it is first used, which fails while there is no descriptor left.
+codecs.lookup("unicode_escape")
 
 LOGGED_CHARACTERS = 200
 TRACEBACK_LINES = 200

@@ -386,16 +386,20 @@ def cancel(
 
     It gets a CANCEL event, or, if it never opened `events()`, `CancelledError` at its await. At
     `deadline` it is terminated. A WebSocket connection is closed with 1001.
+
+    Raises:
+        TypeError: the reason is no text.
     """
+    text = None if reason is None else _exact_text(reason, "a reason to cancel")
     process = resolve(dest)
     if process is None:
         return False
     limit = None if deadline is None else seconds(deadline)
     if isinstance(process, CoroutineProcess):
         me = current_process()
-        process.cancel(reason, limit, None if me is None else me.pid)
+        process.cancel(text, limit, None if me is None else me.pid)
     else:
-        process.cancel(reason, limit)
+        process.cancel(text, limit)
     return True
 
 
@@ -427,9 +431,13 @@ def register(name: str, pid: Destination | None = None) -> None:
 
 
 def _checked_name(name: object) -> str:
-    if not isinstance(name, str):
-        raise TypeError(f"a name is a str, not {type(name).__name__}")
-    return str.__str__(name)  # of an enum's member str() is something else
+    return _exact_text(name, "a name")
+
+
+def _exact_text(text: object, what: str) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"{what} is a str, not {type(text).__name__}")
+    return str.__str__(text)  # of an enum's member str() is something else
 
 
 def lookup(name: str) -> PID | None:

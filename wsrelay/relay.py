@@ -191,7 +191,9 @@ class Relay:
         origins: who may connect.
         seats: how many are connected.
         drain: seconds over which a stopping server closes its connections.
+        queue_policy: what happens to a message for which there is no room.
         dropped_log: bounds what its connections log.
+        overflow_log: bounds what they log of clients that read too slowly.
         answer_log: bounds what it logs of answers that ask for no proper relay.
         tally: what its ended connections add up to.
 
@@ -204,16 +206,18 @@ class Relay:
         self.origins = _origin_policy(values)
         self.seats = Seats(values["wsrelay.connections.max"], values["wsrelay.connections.per_ip"])
         self.drain: float = values["wsrelay.drain"]
+        self.queue_policy: str = values["wsrelay.queue.policy"]
         self.dropped_log = Limited()
+        # Where messages may be dropped, a slow client is no news that needs many lines.
+        self.overflow_log = Limited(most=1, period=10.0)
         self.answer_log = Limited()
         self.tally = Tally()
         self._subprotocols: tuple[str, ...] = values["wsrelay.subprotocols"]
         self._heartbeat: float = values["wsrelay.heartbeat.default"]
         self._compression = values["wsrelay.compression"] != "off"
-        self._may_drop = values["wsrelay.queue.policy"] != "close"
         self._settings = {
             "queue_max": values["wsrelay.queue.max"],
-            "queue_policy": values["wsrelay.queue.policy"],
+            "queue_policy": self.queue_policy,
             "message_max": values["wsrelay.message.max"],
             "message_timeout": values["wsrelay.message.timeout"],
             "ping_interval": values["wsrelay.ping.interval"],
@@ -222,6 +226,11 @@ class Relay:
             "close_timeout": values["wsrelay.close.timeout"],
             "raw": values["wsrelay.message.format"] == "raw",
         }
+
+    @property
+    def may_drop(self) -> bool:
+        """Whether messages may be dropped in the queue towards a client."""
+        return self.queue_policy != "close"
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         """Run the handler, and upgrade if its response asks for it."""
@@ -286,7 +295,7 @@ class Relay:
         if found is None:
             return None, None
         answer, deflate = found
-        if self._may_drop and not deflate.server_no_context_takeover:
+        if self.may_drop and not deflate.server_no_context_takeover:
             # Frames are compressed where they are queued. One that is dropped later must not be
             # one that the next ones refer to (RFC 7692 7.1.1.1: the server may say so unasked).
             deflate.server_no_context_takeover = True

@@ -94,10 +94,20 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
         why = "not a topic for clients" if error is None else describe(error)
         self.relay.dropped_log.warning(logger, "%s: dropped %s: %s", self.pid, escape(topic), why)
 
+    def on_overflow(self) -> None:
+        """One line for a client that reads too slowly, not one for each message."""
+        self.relay.overflow_log.warning(
+            logger,
+            "%s: messages are dropped (wsrelay.queue.policy is %s): the client reads too slowly, "
+            "and wsrelay.queue.max bytes wait for it",
+            self.pid,
+            self.relay.queue_policy,
+        )
+
     def on_ended(self, record: dict[str, Any]) -> None:
         """The close record goes to one line."""
         self._seat.give_back()
-        self.relay.tally.add(record)
+        self.relay.tally.add(record, self.messages_dropped)
         if connections.isEnabledFor(logging.INFO):
             self._log_end(record)
 

@@ -12,16 +12,23 @@ class Tally:
 
     Attributes:
         ends: how many ended, by cause and class of the close code, see `code_class`.
-        messages_in, messages_out: sums.
+        messages_in, messages_out, messages_dropped: sums.
     """
 
     def __init__(self) -> None:
         self.ends: Counter[tuple[str, str]] = Counter()
         self.messages_in = 0
         self.messages_out = 0
+        self.messages_dropped = 0
 
-    def add(self, record: Mapping[str, Any]) -> None:
-        """Count a connection that has ended, by its close record."""
+    def add(self, record: Mapping[str, Any], dropped: int = 0) -> None:
+        """Count a connection that has ended.
+
+        Args:
+            record: its close record.
+            dropped: messages to it that the policy of its queue dropped.
+        """
+        self.messages_dropped += dropped
         self.ends[record["cause"], code_class(record["code"])] += 1
         self.messages_in += record["messages_in"]
         self.messages_out += record["messages_out"]

@@ -97,6 +97,8 @@ class _Scope:
         spawn_scope.reset(self._token)
         response = self._response
         failed = response is None or response.exception is not None
+        if response is not None and not failed and self._spawned and self._request.is_handshake:
+            response.unsent = partial(cancel_all, tuple(self._spawned))
         self._spawned.settle(response, failed and self._request.is_handshake)
 
 

@@ -27,6 +27,7 @@ from wsrelay_core._send import (
     send_later,
     watch_exit,
 )
+from wsrelay_core._socket import reset_on_close
 from wsrelay_core._spawn import (
     prepare_process,
     spawn,
@@ -58,6 +59,7 @@ __all__ = [
     "process_var",
     "read_plain_head",
     "receive_matching",
+    "reset_on_close",
     "resolve",
     "scheduler_for_thread",
     "scheduler_var",

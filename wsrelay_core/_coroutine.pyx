@@ -25,7 +25,9 @@ from wsrelay_core._mail cimport MailProcess
 from wsrelay_core._mailbox cimport Waiter
 from wsrelay_core._park cimport Park, exception_of, new_park, pause
 from wsrelay_core._pid cimport PID
-from wsrelay_core._process cimport Event, Host, Process, exit_in, new_event, new_result
+from wsrelay_core._process cimport (
+    Event, Host, Process, exit_in, new_event, new_result, reason_of,
+)
 from wsrelay_core._scheduler cimport Scheduler
 from wsrelay_core._hint cimport enter_task, leave_task, set_hint
 from wsrelay_core._slots cimport (
@@ -282,7 +284,7 @@ cdef class CoroutineProcess(MailProcess):
             raise error
         leaving = exit_in(error)
         if leaving is not None:
-            self.end(leaving.reason, None, None)
+            self.end(reason_of(leaving), None, None)
         elif alive:
             self.scheduler.say("crash", self, error)
             self.end(ERROR, None, error)

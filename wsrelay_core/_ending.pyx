@@ -7,6 +7,8 @@ end itself, `finish`, comes once: with the peer's close frame, with TCP's end, o
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
+from wsrelay_core._socket import abort_transport
+
 from wsrelay_core._frame cimport close_body, server_frame
 from wsrelay_core._pid cimport PID
 from wsrelay_core._process cimport Event, Process, give_up, without_ref
@@ -262,6 +264,11 @@ cdef class Ending(Process):
         """Messages accepted for the client and not dropped again by `drop_oldest`."""
         return self.accepted - self.outbox.withdrawn
 
+    @property
+    def messages_dropped(self) -> int:
+        """Messages that the policy of the queue towards the client dropped."""
+        return self.outbox.dropped
+
     def uptime_ms(self) -> int:
         """Milliseconds since the 101."""
         return int((self.scheduler.now() - self.opened) * 1000) if self.opened else 0
@@ -310,7 +317,7 @@ cdef class Ending(Process):
 
     cdef int abort(self) except -1:
         if self.transport is not None and not self.lost:
-            self.transport.abort()
+            abort_transport(self.transport)
         return 0
 
     # -- what all rooms use --------------------------------------------------------------------

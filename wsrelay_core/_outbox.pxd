@@ -28,6 +28,8 @@ cdef class Outbox:
     cdef readonly unsigned long long written    # bytes given to the transport
     cdef readonly unsigned long long dropped    # frames, by the policy
     cdef readonly unsigned long long withdrawn  # those of them that had been accepted
+    cdef readonly bint dropping       # frames were dropped since the client last caught up
+    cdef bint untold                  # and nobody was told of it yet
     cdef readonly bint paused         # the transport asked to wait
     cdef readonly object broken       # exception of a write, or None
     cdef bytes pong                   # while paused only the newest one is kept

@@ -80,6 +80,8 @@ cdef class Outbox:
         if self.queued() and self.queued() + cost > self.limit:
             if self.policy == POLICY_CLOSE:
                 return OVERFULL
+            if not self.dropping:
+                self.dropping = self.untold = True
             if self.policy == POLICY_DROP_NEWEST or not self.drop_oldest(cost):
                 self.dropped += 1
                 return DROPPED
@@ -204,7 +206,9 @@ cdef class Outbox:
             pong, self.pong = self.pong, None
             self.put_control(pong)
             self.frames.insert(0, self.frames.pop())  # nothing may come behind a close frame
-        return self.flush()
+        self.flush()
+        self.dropping = self.dropping and self.paused
+        return 0
 
     cpdef object below(self, Py_ssize_t limit, object future):
         """Resolve `future` when fewer than `limit` bytes are queued; True if that is so now."""

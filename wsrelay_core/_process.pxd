@@ -92,6 +92,7 @@ cdef class Process(Schedulable):
 cdef Result new_result(object value, object error)
 cdef Event new_event(str kind, object sender, str reason, Result result, object ref)
 cdef object exit_in(object error)
+cdef str reason_of(object leaving)
 cdef Process find_process(Scheduler scheduler, object dest)
 cdef Ref watch(Scheduler scheduler, object dest, Process watcher, object callback)
 cdef int tie(Process process, Process other) except -1

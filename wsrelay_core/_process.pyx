@@ -3,6 +3,7 @@
 from wsrelay_core._errors import HostFull, NoApp, NoProcess, ProcessExit
 
 cimport cython
+from cpython.unicode cimport PyUnicode_FromObject
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from wsrelay_core._mailbox cimport Waiter, short
@@ -342,6 +343,15 @@ cdef int tie(Process process, Process other) except -1:
         _add(process, other)
         _add(other, process)
     return 0
+
+
+cdef str reason_of(object leaving):
+    """The reason of a ProcessExit as an exact `str`: whatever was made of it, a process must end.
+
+    Of a subclass it is the text itself: str() of an enum's member is its name.
+    """
+    reason = getattr(leaving, "reason", None)
+    return PyUnicode_FromObject(reason) if isinstance(reason, str) and reason else "error"
 
 
 cdef int _add(Process process, Process other) except -1:

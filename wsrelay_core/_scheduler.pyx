@@ -66,7 +66,11 @@ cdef class Schedulable:
 
 @cython.final
 cdef class TimerWheel:
-    """Calls `on_time` of what is due, at most one tick late; stale entries are the callee's."""
+    """Calls `on_time` of what is due, at most one tick late; stale entries are the callee's.
+
+    What the clients sent by then is read first. Code that kept the loop would otherwise end those
+    whose pong, say, came in time and waits in the kernel.
+    """
 
     def __cinit__(self, Scheduler scheduler):
         self.scheduler = scheduler
@@ -99,7 +103,17 @@ cdef class TimerWheel:
         self.armed = tick
         delay = max(0.0, <double>tick * TICK - self.scheduler.now())
         self.handle = self.scheduler.loop.call_later(
-            delay, self.advance, context=self.scheduler.context)
+            delay, self._read_first, context=self.scheduler.context)
+
+    def _read_first(self):
+        """Time is up. The loop looks at its sockets in each turn, but some loops do it behind what
+        is ready and some before: of two turns one is whole."""
+        self.handle = self.scheduler.loop.call_soon(
+            self._read_more, context=self.scheduler.context)
+
+    def _read_more(self):
+        self.handle = self.scheduler.loop.call_soon(
+            self.advance, context=self.scheduler.context)
 
     def advance(self) -> None:
         """Fire everything that is due by the scheduler's clock."""

@@ -28,6 +28,9 @@ cdef class Sending(Ending):
     def on_dropped(self, topic: str, error) -> None:
         """A message to this connection was malformed, late, or of a refused topic (error None)."""
 
+    def on_overflow(self) -> None:
+        """The queue's policy drops messages, the first since the client last caught up."""
+
     # -- messages ------------------------------------------------------------------------------
 
     cdef bint deliver(self, str topic, object payload, Py_ssize_t many, PID sender,
@@ -114,6 +117,8 @@ cdef class Sending(Ending):
 
     cdef bint queue_frame(self, bytes frame) except -1:
         cdef int verdict = self.outbox.put(frame)
+        if self.outbox.untold:
+            self.tell_overflow()
         if verdict == ACCEPTED:
             self.accepted += 1
             if not self.dirty:
@@ -122,6 +127,14 @@ cdef class Sending(Ending):
         if verdict == OVERFULL:
             self.begin_close(1013, "slow consumer", "slow_consumer", "server", "error")
         return False
+
+    cdef int tell_overflow(self) except -1:
+        self.outbox.untold = False
+        try:
+            self.on_overflow()
+        except Exception as failure:
+            self.scheduler.say("fault", self, failure)
+        return 0
 
     cdef int flush(self) except -1:
         self.dirty = False

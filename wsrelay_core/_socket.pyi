@@ -1,1 +1,6 @@
+from asyncio import BaseTransport, WriteTransport
+
 __pyx_capi__: dict[str, object]
+
+def reset_on_close(transport: BaseTransport) -> None: ...
+def abort_transport(transport: WriteTransport) -> None: ...

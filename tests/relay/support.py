@@ -4,15 +4,17 @@ import asyncio
 import base64
 import logging
 import os
+import re
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import uvloop
+from wsproto.extensions import PerMessageDeflate
 
 from wsrelay import App, process, relay_to
 from wsrelay_core import PID, resolve, watch_exit
@@ -182,6 +184,7 @@ async def room(
     *,
     clock: bool = False,
     tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
+    middleware: Sequence[Any] = (),
     **service: Any,
 ) -> AsyncIterator[Room]:
     """Run an App with one relayed route.
@@ -190,6 +193,7 @@ async def room(
         options: of the relay.
         clock: whether the App's time is the test's.
         tls: contexts of server and client.
+        middleware: outside of the relay.
         service: settings of the `http.service`.
     """
     time = Clock() if clock else None
@@ -198,6 +202,7 @@ async def room(
     here = Room(app, time)
     router = app.router(
         "",
+        middleware=middleware,
         post_middleware=["websocket_relay"],
         post_options={"wsrelay.allowed.origins": "*", **(options or {})},
     )
@@ -266,6 +271,7 @@ class Client:
         trailing: bytes = b"",
         receive: int | None = None,
         path: str = "/",
+        deflate: bool = False,
         **settings: Any,
     ) -> "Client":
         """Connect and shake hands.
@@ -273,6 +279,7 @@ class Client:
         Args:
             trailing: bytes right behind the handshake.
             receive: bytes of the kernel's receive buffer, for a client that does not read.
+            deflate: offer compression, and use it.
         """
         sock = socket.socket()
         sock.setblocking(False)
@@ -282,17 +289,25 @@ class Client:
         limit = 2**16 if receive is None else 1024
         reader, writer = await asyncio.open_connection(sock=sock, limit=limit, **settings)
         key = base64.b64encode(os.urandom(16)).decode()
+        offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n" if deflate else ""
         writer.write(
             (
                 f"GET {path} HTTP/1.1\r\nHost: test\r\n"
-                "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+                f"{offer}Connection: Upgrade\r\nUpgrade: websocket\r\n"
                 f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
             ).encode()
             + trailing
         )
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
         assert head.startswith(b"HTTP/1.1 101 "), head
-        return cls(reader, writer)
+        client = cls(reader, writer)
+        if deflate:
+            chosen = re.search(rb"\r\nSec-WebSocket-Extensions: (.*)\r\n", head)
+            assert chosen is not None, head
+            extension = PerMessageDeflate()
+            extension.finalize(chosen[1].decode())
+            client.codec = FrameCodec(client=True, deflate=extension)
+        return client
 
     # -- out
 

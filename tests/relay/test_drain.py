@@ -41,6 +41,29 @@ def test_many_connections_are_closed_in_batches_over_the_drain_time(loop):
     run_on(loop, main())
 
 
+def test_batches_are_jittered_and_drawn_by_lot(monkeypatch):
+    """So that the clients of many servers that stop at once do not come back in step."""
+
+    async def main():
+        running = asyncio.get_running_loop()
+        async with room({"wsrelay.drain": "600ms"}) as here:
+            clients = [await Client.open(here.port) for _ in range(210)]
+            begin = running.time()
+            stopping = asyncio.ensure_future(here.app.stop())
+            ends = await asyncio.gather(*(timed_close(client, running) for client in clients))
+            await stopping
+            moments = [moment - begin for moment, _ in ends]
+            # Of three batches the second is due after 200 ms, and half of that later by its jitter.
+            assert sorted(moments)[100] >= 0.3
+            first = sorted(range(210), key=moments.__getitem__)[:100]
+            assert set(first) != set(range(100))
+            for client in clients:
+                await client.end()
+
+    monkeypatch.setattr("wsrelay.lifecycle.random.uniform", lambda least, most: most)
+    run_on("uvloop", main())
+
+
 @both_loops
 def test_few_connections_do_not_wait(loop):
     async def main():

@@ -7,6 +7,7 @@ function and every middleware has a synchronous twin, as an ordinary one, which 
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any
 
 from wsrelay.errors import HTTPError
@@ -83,7 +84,9 @@ def failure_response(request: Request, error: BaseException) -> Response:
     """
     if isinstance(error, HTTPError):
         return error_response(error)
-    logger.error("%s %s failed", escape(request.method), escape(request.raw_path), exc_info=error)
+    with suppress(Exception):  # a log that fails must not leave the client without an answer
+        method, path = escape(request.method), escape(request.raw_path)
+        logger.error("%s %s failed", method, path, exc_info=error)
     response = PlainTextResponse("Internal Server Error", 500)
     response.exception = error
     return response

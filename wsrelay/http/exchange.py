@@ -3,8 +3,6 @@
 import asyncio
 import contextvars
 import math
-import socket
-import struct
 import sys
 from collections.abc import Coroutine
 from typing import Any
@@ -17,7 +15,7 @@ from .response import Response
 from .streaming import StreamingResponse
 from .upgrade import Upgrade
 
-__all__ = ["Exchange", "abandon", "client_of", "reset_on_close", "start_task"]
+__all__ = ["Exchange", "abandon", "client_of", "start_task"]
 
 
 class Exchange:
@@ -101,13 +99,6 @@ def client_of(peer: Any) -> Client | None:
     return peer[0].removeprefix("::ffff:") if "." in peer[0] else peer[0], peer[1]
 
 
-def reset_on_close(transport: asyncio.BaseTransport) -> None:
-    """Let a close be a TCP reset, by which the client tells it from the end of a whole body."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
 def abandon(response: Response) -> None:
     """Let go of a response that is not sent: tell an `Upgrade` that there will be none."""
     try:
@@ -115,5 +106,7 @@ def abandon(response: Response) -> None:
             response.abandon()
         elif isinstance(response, StreamingResponse):
             response.discard()
+        if response.unsent is not None:
+            response.unsent()
     except Exception as error:
         logger.error("A response that nobody takes could not be cleaned up", exc_info=error)

@@ -7,6 +7,8 @@ import asyncio
 import enum
 import math
 
+from wsrelay_core import reset_on_close
+
 from .limits import Timeouts
 from .server import ServerState
 
@@ -95,6 +97,8 @@ class Link(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once, whatever is unsent."""
+        if not self._delivered(self._transport.get_write_buffer_size()):
+            reset_on_close(self._transport)  # what the kernel holds is cut short, too
         self._transport.abort()
 
     def _overdue(self) -> None:
@@ -169,8 +173,10 @@ class Link(asyncio.Protocol):
         """End a connection whose client neither reads nor closes."""
         unsent = self._transport.get_write_buffer_size()
         period_over = now - self._paced_since >= self._timeouts.idle
-        if self._delivered(unsent) or (period_over and self._unsent - unsent < READ_PACE):
+        if self._delivered(unsent):
             self._transport.abort()
+        elif period_over and self._unsent - unsent < READ_PACE:
+            self.abort()
         elif period_over:
             self._pace()
         else:

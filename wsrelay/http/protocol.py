@@ -13,11 +13,12 @@ from typing import Any, cast
 
 from wsrelay.errors import HTTPError
 from wsrelay.log import escape
+from wsrelay_core import reset_on_close
 
 from . import access
 from .body import ChunkedReader, LengthReader, RequestBody
 from .chain import ORDERS, failure_response
-from .exchange import Exchange, abandon, reset_on_close, start_task
+from .exchange import Exchange, abandon, start_task
 from .head import Head, HeadReader
 from .limits import Limits, Timeouts
 from .link import Link, Phase
@@ -368,16 +369,18 @@ class HTTPProtocol(Link):
         if isinstance(response, Upgrade):
             self._switch(exchange, response)
             return
-        close = self._closes_after(exchange, response)
         head_only = exchange.request.method == "HEAD"
         common = self._server.common_headers()
         try:
+            close = self._closes_after(exchange, response)
             if isinstance(response, StreamingResponse):
                 self._begin_stream(exchange, response, common, close)
                 return
             data = encode_response(response, common, head=head_only, close=close)
         except Exception as error:
+            abandon(response)
             response = failure_response(exchange.request, error)
+            close = self._closes_after(exchange, response)
             data = encode_response(response, common, head=head_only, close=close)
         self._write(data)
         size = body_size(response, head=head_only)
@@ -398,11 +401,7 @@ class HTTPProtocol(Link):
         # Of HTTP/1.0 each connection is closed, which then is the end of the body.
         chunked = response.content_length is None and exchange.request.http_version == "1.1"
         with_body = exchange.request.method != "HEAD" and has_content(response)
-        try:
-            data = encode_stream_head(response, common, chunked=chunked, close=close)
-        except Exception:
-            abandon(response)
-            raise
+        data = encode_stream_head(response, common, chunked=chunked, close=close)
         self._transport.write(data)
         if with_body:
             exchange.stream = response

@@ -170,7 +170,12 @@ class ServerState:
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         self._schedule(loop)  # first, so that a fault in one sweep does not end them all
-        self.sweep()
+        loop.call_soon(self._sweep_soon, loop)
+
+    def _sweep_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """What was sent in time is read before a sweep, even if the loop was kept from it until
+        now: of two turns of the loop one has a whole look at the sockets."""
+        loop.call_soon(self.sweep)
 
 
 def _none() -> int:

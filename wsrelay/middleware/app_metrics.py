@@ -1,11 +1,12 @@
 """What the page of `metrics` tells of an App: nothing is counted for it, a scrape looks it up."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from wsrelay.errors import NoApp
 from wsrelay.relay import Relay
+from wsrelay.relay_connection import RelayConnection
 from wsrelay_core import Connection, Scheduler, current_scheduler
 
 if TYPE_CHECKING:
@@ -46,7 +47,14 @@ class AppMetrics:
         processes: Counter[str] = Counter()
         messages_in = sum(relay.tally.messages_in for relay in relays)
         messages_out = sum(relay.tally.messages_out for relay in relays)
+        # A relay that never drops has no series: it closes, which `connections_ended` counts.
+        dropped: Counter[str] = Counter()
+        for relay in relays:
+            if relay.may_drop:
+                dropped[relay.queue_policy] += relay.tally.messages_dropped
         for one in scheduler.table.processes():
+            if isinstance(one, RelayConnection) and one.messages_dropped:
+                dropped[one.relay.queue_policy] += one.messages_dropped
             if isinstance(one, Connection):
                 connections[one.host.id] += 1
                 messages_in += one.messages_in
@@ -64,6 +72,7 @@ class AppMetrics:
         )
         yield self._gauge("wsrelay_processes", "Living processes.", "host", processes)
         yield self._ends(relays)
+        yield self._dropped(dropped)
         for name, help, value in (
             ("wsrelay_messages_in", "WebSocket messages of clients.", messages_in),
             ("wsrelay_messages_out", "WebSocket messages to clients.", self._told_out),
@@ -74,6 +83,16 @@ class AppMetrics:
         family: Metric = self._families.GaugeMetricFamily(name, help, labels=(label,))
         for key, value in values.items():
             family.add_sample(name, {label: key}, value)
+        return family
+
+    def _dropped(self, dropped: Mapping[str, int]) -> "Metric":
+        family: Metric = self._families.CounterMetricFamily(
+            "wsrelay_messages_dropped",
+            "WebSocket messages to clients that `wsrelay.queue.policy` dropped.",
+            labels=("policy",),
+        )
+        for policy, value in dropped.items():
+            family.add_sample("wsrelay_messages_dropped_total", {"policy": policy}, value)
         return family
 
     def _ends(self, relays: Iterable[Relay]) -> "Metric":

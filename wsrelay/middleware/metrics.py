@@ -12,6 +12,7 @@ Nothing is done for a message of a WebSocket: connections count their own, and a
 | `wsrelay_processes` | `host` |
 | `wsrelay_connections_ended_total` | `cause`, `code` |
 | `wsrelay_messages_in_total`, `wsrelay_messages_out_total` (of clients, and to them) | |
+| `wsrelay_messages_dropped_total` (to clients, by the queue's policy) | `policy` |
 
 A client can't make series: `route` is the template of the route, empty where none matched; `method`
 is `other` for a method that RFC 9110 does not have; `status` is a class, such as `2xx`, empty where
