@@ -77,7 +77,7 @@ def flags_of(options: argparse.Namespace) -> list[str]:
     if not options.keep:
         flags += [f"-max_total_time={options.seconds}", f"-artifact_prefix={folder}/"]
         return [itself(name, folder), *flags, "-print_final_stats=1", f"{folder}/corpus"]
-    merge = ["-merge=1", "-use_counters=0", f"{CORPUS / name}", f"{folder}/corpus"]
+    merge = ["-set_cover_merge=1", "-use_counters=0", f"{CORPUS / name}", f"{folder}/corpus"]
     return [itself(name, folder), *flags, *merge]
 
 

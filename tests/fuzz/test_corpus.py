@@ -11,7 +11,7 @@ from fuzz_input import CORPUS, TARGETS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-MOST_FILES, MOST_BYTES = 60, 100 * 1024
+MOST_FILES, MOST_BYTES = 64, 100 * 1024
 FILES = {name: sorted((CORPUS / name).iterdir()) for name in TARGETS}
 EXAMPLES = {"frames": 200, "relay_header": 600, "pid": 600, "http": 60, "config": 80}
 
