@@ -1,9 +1,12 @@
-"""Every input that fuzzing kept, and mutations of them; what it found has a test of its own below.
+"""Every input that fuzzing kept, and mutations of them.
 
-The runs that look for new ones are a command, `run.py`.
+The runs that look for new ones are a command, `run.py`. What it found has a test where it was
+mended as well.
 """
 
 import importlib
+import runpy
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -66,3 +69,16 @@ def mutated(draw: st.DrawFn, name: str) -> bytes:
 def test_mutations_of_the_corpus(name: str) -> None:
     target = target_of(name)
     settings(max_examples=EXAMPLES[name])(given(mutated(name))(target))()
+
+
+def test_without_atheris_the_command_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.setitem(sys.modules, "atheris", None)
+    command = runpy.run_path(str(CORPUS.with_name("run.py")))
+    assert command["INSTRUMENTED"].keys() == TARGETS.keys()
+    assert command["main"](["pid"]) == 2
+    assert capsys.readouterr().err == (
+        "atheris is not installed: pip install -e '.[fuzz]' (Linux)\n"
+    )
