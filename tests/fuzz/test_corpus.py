@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 MOST_FILES, MOST_BYTES = 64, 100 * 1024
 FILES = {name: sorted((CORPUS / name).iterdir()) for name in TARGETS}
-EXAMPLES = {"frames": 200, "relay_header": 600, "pid": 600, "http": 60, "config": 80}
+EXAMPLES = {"frames": 200, "relay_header": 300, "pid": 300, "http": 60, "config": 80}
 
 Target = Callable[[bytes], None]
 
