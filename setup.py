@@ -3,6 +3,7 @@
 Environment:
     WSRELAY_DEBUG=1     checked indexing and None checks, and a count of the core's live objects
     WSRELAY_SANITIZE=1  AddressSanitizer and UndefinedBehaviorSanitizer
+    WSRELAY_FUZZ=1      coverage for libFuzzer, which only clang can build (CC=clang)
 """
 
 import os
@@ -14,6 +15,7 @@ from setuptools.command.sdist import sdist
 
 DEBUG = os.environ.get("WSRELAY_DEBUG") == "1"
 SANITIZE = os.environ.get("WSRELAY_SANITIZE") == "1"
+FUZZ = os.environ.get("WSRELAY_FUZZ") == "1"
 
 DIRECTIVES = {
     "language_level": 3,
@@ -33,18 +35,23 @@ DIRECTIVES = {
 def extensions() -> list[Extension]:
     """One extension module for each .pyx of the core, in the order of their imports."""
     flags = ["-O3"]
-    if DEBUG or SANITIZE:
+    link = []
+    if DEBUG or SANITIZE or FUZZ:
         # Without freelists each object is allocated and freed where the count and the sanitizers
         # see it.
         flags = ["-O1", "-g", "-UNDEBUG", "-DCYTHON_USE_FREELISTS=0"]
     if SANITIZE:
         flags += ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
+        link = ["-fsanitize=address,undefined"]
+    if FUZZ:
+        # The hooks stay undefined: the fuzzer that imports the core has them.
+        flags += ["-fsanitize=fuzzer-no-link", "-fno-sanitize-coverage=stack-depth"]
     return [
         Extension(
             f"wsrelay_core.{path.stem}",
             [path.as_posix()],
             extra_compile_args=flags,
-            extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
+            extra_link_args=link,
         )
         for path in sorted(Path("wsrelay_core").glob("*.pyx"))
         if DEBUG or path.stem != "_live"  # which counts

@@ -18,6 +18,7 @@ from wsrelay.config import (
     Problem,
     load_file,
     load_text,
+    references,
 )
 from wsrelay_core._errors import WSRelayError
 
@@ -225,3 +226,37 @@ def test_any_entries_give_a_config_or_a_config_error(entries):
 def test_any_text_gives_a_config_error(source):
     with pytest.raises(ConfigError):
         load(source)
+
+
+@pytest.mark.parametrize("count", [300, 600])
+def test_of_many_wrong_names_few_are_compared_with_all_others(count, monkeypatch):
+    compared = []
+    monkeypatch.setattr(
+        references, "did_you_mean", lambda _, names: compared.append(len(list(names))) or ""
+    )
+    pairs = (
+        "- {{name: s{0}, kind: http.service}}",
+        "- {{name: r{0}, kind: http.router, meta: {{server: t{0}}}}}",
+    )
+    told = problems(app(*(line.format(i) for i in range(count) for line in pairs)))
+    assert len(told) == count
+    assert sum(compared) <= 50_000
+
+
+def test_what_is_told_of_many_entries_grows_with_their_number_only():
+    pair = ("- {{name: s{0}, kind: http.service}}", "- {{name: r{0}, kind: http.router}}")
+    told = [
+        sum(map(len, problems(app(*(line.format(i) for i in range(count) for line in pair)))))
+        for count in (20, 200)
+    ]
+    assert told[1] < 11 * told[0]
+
+
+def test_of_many_entries_a_few_are_shown():
+    router = "- {name: r, kind: http.router}"
+    services = [f"- {{name: s{i}, kind: http.service}}" for i in range(12)]
+    shown = ", ".join(f'"s{i}"' for i in range(9))
+    assert problems(app(*services, router)) == [
+        'app.yaml:16:5: http.router "r": meta.server: missing, and there are several '
+        f'http.service entries; write {shown} or "s9"'
+    ]

@@ -241,6 +241,46 @@ def test_a_client_that_reads_slowly_is_served_to_the_end(run, serve):
     run(main())
 
 
+def test_a_body_goes_on_when_its_response_was_read(run, serve):
+    """A handler answered before the body was there, with more than the client would take at once:
+    once it has taken that, the rest of its body is read, and its next request."""
+
+    async def main():
+        big = b"x" * (8 * 1024 * 1024)
+        router = small()
+        router.post("/big")(lambda request: Response(big))
+        async with serve(router, timeouts=TIMES) as server:
+            client = await server.connect()
+            client.writer.transport.pause_reading()
+            await client.send(b"POST /big HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1234")
+            await server.until(lambda: any(one._write_paused for one in server.state.connections))
+            client.writer.transport.resume_reading()
+            assert (await client.response()).body == big
+            await client.send(b"56789" + GET)
+            assert (await client.response()).body == b"root"
+
+    run(main())
+
+
+def test_the_time_of_a_body_goes_on_when_its_response_was_read(run, serve):
+    async def main():
+        router = small()
+        router.post("/big")(lambda request: Response(b"x" * (8 * 1024 * 1024)))
+        async with serve(router, timeouts=TIMES) as server:
+            client = await server.connect()
+            client.writer.transport.pause_reading()
+            await client.send(b"POST /big HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1234")
+            await server.until(lambda: any(one._write_paused for one in server.state.connections))
+            client.writer.transport.resume_reading()
+            await client.response()
+            await server.pass_time(TIMES.read - 1)
+            assert server.state.connections
+            await server.pass_time(1)
+            assert await client.rest() == b""
+
+    run(main())
+
+
 def test_a_last_response_is_read_slowly(run, serve):
     async def main():
         async with serve(_slow_reader_app(), timeouts=TIMES) as server:

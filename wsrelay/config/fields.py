@@ -53,6 +53,7 @@ class Reading:
         folder: What relative paths of files start from; None: the working directory.
         namespace: Namespace of the entries, for bare names.
         known: Ids of all entries → their kinds.
+        of_kind: Kinds → the ids of their entries.
         problems: Where problems are collected.
         where: The entry, for messages.
         label: The field, for messages, as in `timeouts.read`.
@@ -64,6 +65,7 @@ class Reading:
     problems: list[Problem]
     where: str = ""
     label: str = ""
+    of_kind: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
     def inside(self, label: str) -> "Reading":
         """The same, for a field of this field."""

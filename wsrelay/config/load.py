@@ -158,7 +158,11 @@ def _config(root: Mapping, folder: Path | None, problems: list[Problem]) -> Conf
     # Without a namespace bare references still find their entries, so only its lack is told.
     namespace = _required(root, "namespace", values.name, top) or ""
     heads = _heads(root, top)
-    reading = replace(top, namespace=namespace, known=_known(heads, namespace, top))
+    known = _known(heads, namespace, top)
+    of_kind: dict[str, list[str]] = {}
+    for entry_id, kind in known.items():
+        of_kind.setdefault(kind, []).append(entry_id)
+    reading = replace(top, namespace=namespace, known=known, of_kind=of_kind)
     entries = [entry for head in heads if (entry := _entry(head, reading)) is not None]
     _check_requires(entries, problems)
     return Config(namespace, VERSION, entries, folder)

@@ -4,7 +4,6 @@ All names of a file are known before the first entry is read, so a reference is 
 is read, and its problem has the place of the reference itself.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from wsrelay._text import did_you_mean, listed, quoted
@@ -14,6 +13,10 @@ from wsrelay.config.schema import or_variable
 from wsrelay.config.values import ImportPath, parse_import_path, text
 
 __all__ = ["Reference", "cycle", "entry_of", "entry_or_import", "the_only"]
+
+_MOST_NAMES = 500
+_MOST_HINTS = 100
+_MOST_SHOWN = 10
 
 # A schema knows no other entries, so it can't tell a name from a wrong one.
 _NAMED = or_variable({"type": "string", "pattern": r"^\S+$"})
@@ -45,8 +48,7 @@ def entry_of(kind: str) -> Reader:
         found = _find(written, kind, reading)
         if found is not None:
             return found
-        names = _names(kind, reading)
-        hint = did_you_mean(_bare(written), names) or _choices(names)
+        hint = _neighbour(_bare(written), kind, reading) or _choices(kind, reading)
         raise ValueError(f"there is no {kind} {quoted(written)}{hint}")
 
     return Reader(read_id, lambda _: _NAMED, str)
@@ -62,7 +64,7 @@ def entry_or_import(kind: str) -> Reader:
             return Reference(written, id=found)
         if ":" in written:
             return Reference(written, import_path=parse_import_path(written))
-        hint = did_you_mean(written, _names(kind, reading))
+        hint = _neighbour(written, kind, reading)
         raise ValueError(
             f'{quoted(written)} is neither a {kind} nor an import path ("module:attribute"){hint}'
         )
@@ -81,7 +83,7 @@ def the_only(kind: str, required: bool) -> Absent:
         if len(ids) == 1:
             return ids[0]
         if ids:
-            names = listed(map(quoted, _names(kind, reading)), "or")
+            names = _shown(ids, "or")
             raise ValueError(f"missing, and there are several {kind} entries; write {names}")
         if required:
             raise ValueError(f"missing, and there is no {kind} entry; add one")
@@ -132,13 +134,23 @@ def _bare(written: str) -> str:
 
 
 def _ids(kind: str, reading: Reading) -> list[str]:
-    return [entry_id for entry_id, other in reading.known.items() if other == kind]
+    return reading.of_kind.get(kind, [])
 
 
-def _names(kind: str, reading: Reading) -> list[str]:
-    return [_bare(entry_id) for entry_id in _ids(kind, reading)]
+def _neighbour(name: str, kind: str, reading: Reading) -> str:
+    """`did_you_mean` among the entries of a kind. Not where it would be done for long: each name is
+    compared with each, and a file may have thousands of both."""
+    ids = _ids(kind, reading)
+    if len(ids) > _MOST_NAMES or len(reading.problems) > _MOST_HINTS:
+        return ""
+    return did_you_mean(name, map(_bare, ids))
 
 
-def _choices(names: Iterable[str]) -> str:
-    shown = [quoted(name) for name in names][:10]
-    return f"; there is {listed(shown)}" if shown else ""
+def _choices(kind: str, reading: Reading) -> str:
+    ids = _ids(kind, reading)
+    return f"; there is {_shown(ids, 'and')}" if ids else ""
+
+
+def _shown(ids: list[str], last: str) -> str:
+    """The first few names."""
+    return listed([quoted(_bare(entry_id)) for entry_id in ids[:_MOST_SHOWN]], last)

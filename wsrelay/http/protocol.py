@@ -169,11 +169,12 @@ class HTTPProtocol(Link):
             # traceback for its loop, if another write fails in there.
             self.deadline = math.inf
             self._loop.call_soon(self._go_on)
-        elif self._writable is not None:
+        elif self._phase is Phase.BUSY:
+            # Also where the response is out, and the rest of the request's body is still to come.
             exchange, writable = self._exchange, self._writable
             self.deadline = math.inf if exchange is None else exchange.body_deadline
             self._writable = None
-            if not writable.done():
+            if writable is not None and not writable.done():
                 writable.set_result(None)
             self._regulate()
 
