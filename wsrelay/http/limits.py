@@ -1,4 +1,4 @@
-"""What one client may cost: sizes and times, with the defaults of `reliability.md`."""
+"""What one client may cost: sizes and times, with their defaults."""
 
 from dataclasses import dataclass
 
@@ -24,6 +24,11 @@ class Limits:
     body: int = 1024 * 1024
     connections: int = 0
     request_line: int = 8 * 1024
+
+    @property
+    def longest_head(self) -> int:
+        """Bytes of the largest head that is within the limits, empty lines around it included."""
+        return self.request_line + self.header_bytes + 6
 
 
 @dataclass(frozen=True, slots=True)
