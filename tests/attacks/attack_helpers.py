@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from raw_frames import CLOSE, FIN, RSV1, TEXT, raw
+from raw_frames import CLOSE, FIN, PING, PONG, RSV1, TEXT, raw
 
 from wsrelay import App, Response, process, relay_to
 from wsrelay.http import Limits, Timeouts
@@ -22,6 +22,7 @@ from wsrelay_core import PID, resolve
 KIB = 1024
 MIB = 1024 * KIB
 PATIENCE = 5.0  # seconds for one event
+CLOSING = 6.0  # seconds of the server's time, more than a client has to answer an end
 
 GET = b"GET /ok HTTP/1.1\r\nHost: a.example\r\n\r\n"
 BEHIND = b"GET /behind HTTP/1.1\r\nHost: a.example\r\n\r\n"
@@ -159,8 +160,13 @@ class Target:
         if self.app.scheduler is not None:
             self.app.scheduler.timers.advance()
 
+    async def holds(self, connections: int) -> None:
+        """Wait until so many are open."""
+        await until(lambda: self.connections == connections)
+
     async def has_only(self, connections: int = 0) -> None:
-        """Wait until no more than these are open, and what belonged to the others is gone."""
+        """The others are gone when they had the time to close, and with them what was theirs."""
+        self.pass_time(CLOSING)
         await until(lambda: self.connections == connections and not self.server.state.tasks)
 
 
@@ -318,6 +324,14 @@ class Peer:
             text = b"%d" % number
             self.write(raw(FIN | TEXT, text))
             assert await self.receive() == (TEXT, text)
+
+    async def answers_pings(self) -> None:
+        """Answer what pings there are, then get an echo."""
+        self.write(raw(FIN | TEXT, b"alive"))
+        while (found := await self.receive()) != (TEXT, b"alive"):
+            assert found is not None and found[0] == PING
+            self.write(raw(FIN | PONG, found[1]))
+        await self.arrived()
 
     async def closed_with(self) -> int:
         """The code of the only close frame, behind which there is nothing but the end of TCP.
