@@ -5,6 +5,8 @@ The caller owns socket, clock and queues; the codec knows bytes only. One round 
     codec.give(data, size)
     while True:
         kind = codec.next()
+        if kind == LATER:                 # frames that are dear to read: others are due first
+            codec.hold(); break
         if kind <= NEED_MORE: break       # NEED_MORE, or FAILED
         ...                               # codec.payload, close_code, close_reason
         if it is enough for now:
@@ -71,6 +73,7 @@ cdef class FrameCodec:
     # One final frame; a data frame compressed if that was negotiated; masked in the client role.
     cdef bytes encode(self, int opcode, const unsigned char* data, Py_ssize_t size)
 
+    cdef bint _tired(self) noexcept
     cdef bint _refill(self) noexcept
     cdef int _settle(self, int kind) except -2
     cdef int _drop_input(self) except -1

@@ -23,6 +23,7 @@ from wsrelay_core._wire cimport (
     FAILED,
     FIN,
     INVALID_DATA,
+    LATER,
     LENGTH,
     MASKED,
     MASK_KEY,
@@ -41,7 +42,7 @@ from wsrelay_core._wire cimport (
     length_size,
     minimal,
 )
-from wsrelay_core._wsproto cimport WsprotoLane
+from wsrelay_core._wsproto cimport WORK_AT_ONCE, WsprotoLane
 
 from wsproto.frame_protocol import Opcode, RsvBits
 
@@ -155,11 +156,20 @@ cdef class FrameCodec:
             return FAILED if self.error_code else NEED_MORE
         while True:
             while self._pos < self._size:
+                if self._tired():
+                    return LATER
                 kind = self._payload() if self._in_frame else self._header()
                 if kind != NEED_MORE:
                     return kind
             if not self._refill():
                 return self._settle(NEED_MORE)
+
+    cdef bint _tired(self) noexcept:
+        """wsproto takes some 30 us for a frame however small, so it has a bound for each turn."""
+        if self._lane is None or self._lane.work < WORK_AT_ONCE:
+            return False
+        self._lane.work = 0
+        return True
 
     cdef int _settle(self, int kind) except -2:
         """Tell the caller how things stand."""
@@ -342,7 +352,7 @@ cdef class FrameCodec:
     cdef int _wsproto_part(self, const unsigned char* data, Py_ssize_t size) except -2:
         cdef Py_ssize_t slice_size
         cdef int kind = NEED_MORE
-        while size and kind == NEED_MORE:
+        while size and kind == NEED_MORE and self._lane.work < WORK_AT_ONCE:
             slice_size = min(size, self._lane.step)
             self._pos += slice_size
             self._left -= slice_size
@@ -413,6 +423,8 @@ cdef class FrameCodec:
             kind = self.next()
             if kind == NEED_MORE:
                 return events
+            if kind == LATER:
+                continue  # nobody else waits
             events.append((kind, self._subject(kind)))
             if kind == FAILED:
                 return events

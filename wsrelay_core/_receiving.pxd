@@ -16,3 +16,5 @@ cdef class Receiving(Sending):
     cdef int on_pong(self, double when) except -1
     cdef int account_unfinished(self, double when) except -1
     cdef int wait_for_room(self) except -1
+    cdef int wait_for_turn(self) except -1
+    cdef int pause(self) except -1

@@ -12,7 +12,7 @@ from wsrelay_core._gate cimport gate_of
 from wsrelay_core._scheduler cimport Scheduler
 from wsrelay_core._sending cimport Sending
 from wsrelay_core._wire cimport (
-    CLOSE, FAILED, MESSAGE_TOO_BIG, NEED_MORE, PING, PONG, PROTOCOL_ERROR, TEXT,
+    CLOSE, FAILED, LATER, MESSAGE_TOO_BIG, NEED_MORE, PING, PONG, PROTOCOL_ERROR, TEXT,
 )
 
 # What all unfinished client messages of one server may pin together, bytes.
@@ -75,7 +75,7 @@ cdef class Receiving(Sending):
         return self.scheduler.mark_ending(self)
 
     cdef int read_frames(self) except -1:
-        """Decode until the bytes are used up or the target has enough."""
+        """Decode until the bytes are used up, the target has enough, or others are due."""
         cdef double when = self.scheduler.now()
         cdef int kind
         while True:
@@ -85,6 +85,10 @@ cdef class Receiving(Sending):
                 break
             kind = self.codec.next()
             if kind == NEED_MORE:
+                break
+            if kind == LATER:
+                self.codec.hold()
+                self.wait_for_turn()
                 break
             if 0 < kind < CLOSE:
                 self.to_target(kind, when)
@@ -171,6 +175,14 @@ cdef class Receiving(Sending):
         """The target has enough mail: stop decoding and reading until it is below half."""
         self.gate = gate_of(self.target.meter, self.scheduler)
         self.gate.add(self)
+        return self.pause()
+
+    cdef int wait_for_turn(self) except -1:
+        """What is read is dear to decode: let the others go first."""
+        self.scheduler.enqueue(self)
+        return self.pause()
+
+    cdef int pause(self) except -1:
         self.paused = True
         self.deadlines.pause(self.scheduler.now())
         if self.transport is not None:
@@ -182,6 +194,8 @@ cdef class Receiving(Sending):
         self.gate = None
         if not self.paused:
             return 0
+        if self.lost:
+            return self.network_end()
         self.paused = False
         if self.state == CLOSED:
             return 0
@@ -196,7 +210,10 @@ cdef class Receiving(Sending):
         return 0
 
     cdef int deliver_held(self) except -1:
-        """What was received before the end of TCP belongs to the target, be it full or not."""
+        """What was received before the end of TCP belongs to the target, be it full or not.
+
+        Returns 1 if there is more, for another turn.
+        """
         cdef double when = self.scheduler.now()
         cdef int kind = self.codec.next()
         while kind > NEED_MORE and self.state == OPEN:
@@ -206,7 +223,11 @@ cdef class Receiving(Sending):
                 self.set_cause(self.codec.close_code, self.codec.close_reason, "client_close",
                                "client", "normal")
             kind = self.codec.next()
-        return 0
+        if kind != LATER:
+            return 0
+        self.codec.hold()
+        self.scheduler.enqueue(self)
+        return 1
 
 
 cdef int end_biggest(Scheduler scheduler) except -1:

@@ -13,6 +13,7 @@ cdef enum:
     PING = 9          # payload: bytes
     PONG = 10         # payload: bytes
     FAILED = -1       # error_code (1002, 1007, 1009), error_reason (str); for good
+    LATER = -3        # enough for one turn; the rest waits in the window (-2 is Cython's: an error)
 
 # The opcode that is no event.
 cdef enum:

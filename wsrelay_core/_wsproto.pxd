@@ -9,6 +9,8 @@ cdef enum:
     FRAGMENT_COST = 64            # bytes that a fragment counts for beside its payload
     MAX_DEFLATE_SLICE = 512       # compressed bytes that wsproto inflates at once (it has no bound)
     MAX_SLICE = 8192              # other payload bytes at once: wsproto copies a slice six times
+    WORK_AT_ONCE = 32             # what `work` may come to before others have their turn
+    WORK_BYTES = 16384            # payload bytes that are as much work as a call
     INFLATE_COST = 9 * 1032       # one byte becomes up to 1032, and nine times that as wide text
     INFLATE_FLOOR = 32768         # what zlib and wsproto need anyhow, however small the limit
 
@@ -20,6 +22,7 @@ cdef class WsprotoLane:
     cdef int error_code
     cdef object error_reason
 
+    cdef Py_ssize_t work          # calls of wsproto since the codec last said LATER
     cdef bint open                # a fragmented message waits for its next frame
     cdef Py_ssize_t step          # payload bytes of this frame that push() may get at once
 

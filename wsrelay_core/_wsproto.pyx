@@ -106,6 +106,7 @@ cdef class WsprotoLane:
 
     cdef int _receive(self, bytes data) except -2:
         cdef int kind = NEED_MORE
+        self.work += 1
         self._protocol.receive_bytes(data)
         try:
             for frame in self._protocol.received_frames():
@@ -129,6 +130,7 @@ cdef class WsprotoLane:
         else:
             data = PyBytes_AS_STRING(piece)
             size = PyBytes_GET_SIZE(piece)
+        self.work += size // WORK_BYTES
         if self._message is None:
             self._message = Gather.new(opcode == TEXT, <Py_ssize_t>self._max_message)
         if <uint64_t>size > self._max_message - <uint64_t>self._message.size:

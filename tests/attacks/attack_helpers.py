@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from raw_frames import CLOSE, FIN, PING, PONG, RSV1, TEXT, raw
+from raw_frames import CLOSE, FIN, PING, PONG, RSV1, RSV2, RSV3, TEXT, raw
 
 from wsrelay import App, Response, process, relay_to
 from wsrelay.http import Limits, Timeouts
@@ -303,12 +303,17 @@ class Peer:
                     found += data
         return found
 
-    async def receive(self, compressed: bool = False) -> tuple[int, bytes] | None:
-        """The next frame, which must be whole and unmasked; None at the end of TCP."""
+    async def receive(self, compressed: bool | None = False) -> tuple[int, bytes] | None:
+        """The next frame, which must be whole and unmasked; None at the end of TCP.
+
+        Args:
+            compressed: whether it must be; None: it may be, and is returned as it came.
+        """
         try:
             async with asyncio.timeout(PATIENCE):
                 first, second = await self.reader.readexactly(2)
-                assert first & 0xF0 == (FIN | RSV1 if compressed else FIN) and second < 0x80
+                assert first & FIN and not first & (RSV2 | RSV3) and second < 0x80
+                assert compressed is None or bool(first & RSV1) == compressed
                 size = second
                 if second >= 126:
                     size = int.from_bytes(

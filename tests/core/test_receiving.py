@@ -2,12 +2,14 @@
 
 import asyncio
 
+import pytest
 from connection_helpers import (
     BINARY,
     CLOSE,
     HIGH,
     PING,
     PONG,
+    TEXT,
     Stage,
     client_close,
     client_frame,
@@ -16,6 +18,7 @@ from connection_helpers import (
     frames,
     hang,
     on_loop,
+    say,
     settle,
     until,
 )
@@ -212,6 +215,84 @@ async def test_lost_while_paused_what_was_read_is_still_delivered():
     connection.connection_lost(None)
     assert target.meter.count == 1502  # join and leave
     assert stage.record["messages_in"] == 1500
+    await stage.stop()
+
+
+# -- frames that are dear to decode ----------------------------------------------------------------
+
+FRAGMENTED = client_frame(TEXT, b"a", fin=False) + client_frame(0, b"b")
+
+
+@on_loop
+async def test_fragments_are_decoded_a_few_in_a_turn():
+    stage = Stage()
+    connection, wire = stage.connect()
+    stage.read(connection, FRAGMENTED * 300 + client_frame(PING, b"end"))
+    assert connection.messages_in <= 16 and not wire.reading
+    stage.read(connection, client_text("behind"))  # read although paused
+    turns = 0
+    while connection.messages_in <= 300:
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns >= 2
+    await settle()
+    assert stage.data() == ["ab"] * 300 + ["behind"]
+    assert frames(wire) == [(PONG, b"end")]
+    assert wire.reading
+    await stage.stop()
+
+
+@on_loop
+async def test_lost_amid_fragments_what_was_read_is_still_delivered():
+    stage = Stage()
+    connection, _ = stage.connect()
+    stage.read(connection, FRAGMENTED * 300)
+    connection.connection_lost(None)
+    assert connection.messages_in < 300
+    assert not say(connection, "too late")
+    await until(lambda: stage.exits)
+    await settle()
+    assert stage.data() == ["ab"] * 300
+    assert stage.leave["reason"] == "connection_lost"
+    await stage.stop()
+
+
+@pytest.mark.parametrize(
+    "end, reason",
+    [
+        (lambda stage, one: one.terminate(), "killed"),
+        (lambda stage, one: one.cancel(), "cancelled"),
+        (lambda stage, one: stage.target.terminate(), "normal"),
+    ],
+)
+def test_an_end_amid_fragments_of_a_client_that_is_gone(end, reason):
+    @on_loop
+    async def main():
+        stage = Stage()
+        connection, _ = stage.connect()
+        stage.read(connection, FRAGMENTED * 300)
+        connection.connection_lost(None)
+        end(stage, connection)
+        await until(lambda: stage.exits)
+        (event,) = stage.exits
+        assert (event.result.value["messages_in"] < 300, event.reason) == (True, reason)
+        await settle()
+        assert not [report for report in stage.reports if report[0] == "fault"]
+        assert stage.scheduler.idle
+        await stage.stop()
+
+    main()
+
+
+@on_loop
+async def test_an_end_amid_fragments_of_a_client_that_is_there():
+    stage = Stage()
+    connection, wire = stage.connect()
+    stage.read(connection, FRAGMENTED * 300)
+    connection.cancel()
+    stage.read(connection, client_close(1001))
+    await until(lambda: stage.exits)
+    assert stage.record["clean"] and frames(wire)[-1][0] == CLOSE
     await stage.stop()
 
 
