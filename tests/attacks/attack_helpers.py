@@ -170,6 +170,15 @@ class Target:
         await until(lambda: self.connections == connections and not self.server.state.tasks)
 
 
+    async def forget_peers(self) -> None:
+        """End all clients, and let go of them."""
+        for peer in self.peers:
+            peer.end()
+            with suppress(ConnectionError):
+                await peer.writer.wait_closed()
+        self.peers.clear()
+
+
 @asynccontextmanager
 async def target(
     options: Mapping[str, str] | None = None,
