@@ -10,6 +10,7 @@ import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from raw_frames import CLOSE, FIN, PING, PONG, RSV1, RSV2, RSV3, TEXT, raw
@@ -169,7 +170,6 @@ class Target:
         self.pass_time(CLOSING)
         await until(lambda: self.connections == connections and not self.server.state.tasks)
 
-
     async def forget_peers(self) -> None:
         """End all clients, and let go of them."""
         for peer in self.peers:
@@ -184,11 +184,14 @@ async def target(
     options: Mapping[str, str] | None = None,
     limits: Limits | None = None,
     timeouts: Timeouts | None = None,
+    files: Path | None = None,
 ) -> AsyncIterator[Target]:
     """Run an App with a listener; its time stands still until the test moves it.
 
     Args:
         options: of the relay, names without `wsrelay.`.
+        limits, timeouts: of the service.
+        files: a folder to serve under `/files`.
     """
     clock = Clock()
     app = App(clock=clock)
@@ -197,6 +200,8 @@ async def target(
     named = {f"wsrelay.{name}": value for name, value in given.items()}
     relayed = app.router("/chat", post_middleware=["websocket_relay"], post_options=named)
     plain = app.router("")
+    if files is not None:
+        app.static("/files", files)
     here: Target
 
     @relayed.get("/ws")
@@ -209,6 +214,10 @@ async def target(
         here.inside.set()
         await here.go.wait()
         return connect(request)
+
+    @plain.post("/json")
+    async def read_json(request: Any) -> Any:
+        await request.json()
 
     @plain.route("/{rest...}", ["GET", "POST"])
     async def record(request: Any) -> Any:
