@@ -40,8 +40,12 @@ MORE = {
 CASES = {name: (400, data) for name, data in MALFORMED.items()} | OTHERS | MORE
 
 
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("how", ["whole", "bytes"])
+# Large ones byte by byte: `tests/http/test_head.py`, without a socket.
+WAYS = [(name, "whole") for name in CASES]
+WAYS += [(name, "bytes") for name, (_, data) in CASES.items() if len(data) < 1000]
+
+
+@pytest.mark.parametrize(("name", "how"), WAYS)
 def test_malformed_http(run, caplog, name, how):
     """A status of its kind, `Connection: close`, and no word of what comes behind."""
     status, data = CASES[name]
