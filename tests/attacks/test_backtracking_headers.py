@@ -20,6 +20,10 @@ SHAPES = {
         "Sec-WebSocket-Extensions",
         lambda n: b'a; b="' + rb"\c" * (n // 2),
     ),
+    "an unclosed quote of letters": (
+        "Sec-WebSocket-Extensions",
+        lambda n: b'a; b="' + b"c" * n,
+    ),
     "extensions of many parameters": (
         "Sec-WebSocket-Extensions",
         lambda n: b"a" + b"; a" * (n // 3) + b"@",

@@ -46,6 +46,8 @@ def storm(port, data, way):
     ids=["silent", "mid-handshake", "mid-handshake, RST", "a byte short", "behind it", "mid-frame"],
 )
 def test_a_thousand_dropped(run, caplog, data, way):
+    """CVE-2024-49769 (waitress): one that was gone before it was asked for its name stayed."""
+
     async def main():
         async with target() as here:
             chat = await here.upgraded()

@@ -48,6 +48,8 @@ MALFORMED = {
 
 @pytest.mark.parametrize("name", DECLINED)
 def test_absurd_offers_are_declined_and_the_next_one_is_tried(run, name):
+    """CVE-2026-2229 (undici): a window that zlib does not have raised far from the handshake."""
+
     async def main():
         async with target(ON) as here:
             bad = f"{PMD}; {DECLINED[name]}"

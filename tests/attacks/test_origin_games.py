@@ -1,5 +1,8 @@
 """Origin games: 403 before the handler runs.
 
+CVE-2018-14732 (webpack-dev-server): no page was asked where it comes from; GHSA-793v-589g-574v
+(Bokeh): a host that only began with an allowed one was allowed.
+
 The server's host is `a.example`, and `https://*.app.example` and `chat.example` are allowed.
 """
 

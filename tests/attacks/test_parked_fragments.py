@@ -1,4 +1,6 @@
-"""Parked fragments on many connections (CVE-2026-48779, and ws #2331 on its first mend).
+"""Parked fragments on many connections (CVE-2026-48779 of ws, #2331 on its first mend).
+
+CVE-2026-12151 (undici) is the same in a client.
 
 The bound is on pinned bytes, of each connection and of the whole server, not on a generous count.
 """

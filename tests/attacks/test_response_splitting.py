@@ -1,4 +1,7 @@
-"""Response splitting through anything echoed: refused where it enters."""
+"""Response splitting through anything echoed: refused where it enters.
+
+CVE-2020-7695 (uvicorn), CVE-2023-49081 and CVE-2023-49082 (aiohttp), CVE-2026-1527 (undici).
+"""
 
 import pytest
 from attack_helpers import handshake, target

@@ -1,4 +1,4 @@
-"""Slowloris in every phase: ended within its limit, and an ordinary client does not notice.
+"""Slowloris in every phase: ended within its limit, and an ordinary client does not notice (CVE-2007-6750).
 
 Time is the App's and moved by the test; the limits are the defaults.
 """

@@ -21,7 +21,6 @@ from relay_helpers import (
 
 from wsrelay import App, process, relay_to
 
-
 # -- rows of the table -----------------------------------------------------------------------------
 
 
