@@ -1,7 +1,7 @@
 """Compression bombs: 1009 at the limit, and never twice the limit in memory.
 
-CVE-2016-10544, GHSA-frh3-6pv6-rc8j, CVE-2018-1000518 (websockets), CVE-2026-1526 (undici): what came
-out had no limit, or one that was asked of the compressed size alone.
+CVE-2016-10544, GHSA-frh3-6pv6-rc8j, CVE-2018-1000518 (websockets), CVE-2026-1526 (undici): what
+came out had no limit, or one that was asked of the compressed size alone.
 """
 
 import zlib
