@@ -1,6 +1,7 @@
 """Slowloris in every phase: ended within its limit, and an ordinary client does not notice.
 
-CVE-2007-6750 (Apache) is the first of its kind. Time is the App's and moved by the test; the limits are the defaults.
+CVE-2007-6750 (Apache) is the first of its kind. Time is the App's and moved by the test; the limits
+are the defaults.
 """
 
 import pytest
