@@ -180,7 +180,9 @@ cdef class Ending(Process):
         self.tell_failure()
         if self.paused and self.state == OPEN:
             try:
-                self.deliver_held()
+                if self.deliver_held():
+                    self.accepting = False
+                    return 0  # it comes back here in its next turn
             except Exception as error:
                 self.scheduler.say("fault", self, error)
         self.set_cause(ABNORMAL_CLOSURE, "", "connection_lost", "network", "error")

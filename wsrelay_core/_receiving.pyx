@@ -208,6 +208,8 @@ cdef class Receiving(Sending):
         self.gate = None
         if not self.paused:
             return 0
+        if self.lost:
+            return self.network_end()
         self.paused = False
         if self.state == CLOSED:
             return 0
@@ -222,8 +224,13 @@ cdef class Receiving(Sending):
         return 0
 
     cdef int deliver_held(self) except -1:
-        """What was received before the end of TCP belongs to the target, be it full or not."""
+        """What was received before the end of TCP belongs to the target, be it full or not.
+
+        Returns 1 if there is more, for another turn.
+        """
         cdef double when = self.scheduler.now()
+        cdef double until = when + TURN
+        cdef int frames = 0
         cdef int kind = self.codec.next()
         while kind > NEED_MORE and self.state == OPEN:
             if kind < CLOSE:
@@ -231,6 +238,11 @@ cdef class Receiving(Sending):
             elif kind == CLOSE:
                 self.set_cause(self.codec.close_code, self.codec.close_reason, "client_close",
                                "client", "normal")
+            frames += 1
+            if (kind == BUSY or frames % CLOCK_EVERY == 0) and self.scheduler.now() > until:
+                self.codec.hold()
+                self.scheduler.mark_behind(self)
+                return 1
             kind = self.codec.next()
         return 0
 

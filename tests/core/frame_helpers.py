@@ -1,10 +1,9 @@
-"""For the tests of frames: raw frames, readers in several cuts, and wsproto alone as reference."""
+"""For the tests of frames: readers in several cuts, and wsproto alone as reference."""
 
-import struct
-import zlib
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
+from raw_frames import BINARY, CLOSE, FAILED, PING, PONG, TEXT
 from wsproto.connection import CLIENT, SERVER, Connection, ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 from wsproto.extensions import PerMessageDeflate
@@ -12,41 +11,7 @@ from wsproto.frame_protocol import Opcode
 
 from wsrelay_core._frame import FrameCodec
 
-CONT, TEXT, BINARY, CLOSE, PING, PONG, FAILED = 0, 1, 2, 8, 9, 10, -1
-FIN, RSV1, RSV2, RSV3 = 0x80, 0x40, 0x20, 0x10
-KEY = b"\x11\x92\x53\xf4"
-
 Event = tuple[int, object]
-
-
-def raw(
-    first: int,
-    payload: bytes = b"",
-    *,
-    key: bytes | None = KEY,
-    announce: int | None = None,
-    form: int | None = None,
-) -> bytes:
-    """A frame byte by byte as told; `form` is the size of its length field (0, 2 or 8)."""
-    length = len(payload) if announce is None else announce
-    if form is None:
-        form = 0 if length < 126 else 2 if length < 1 << 16 else 8
-    second = {0: length, 2: 126, 8: 127}[form] | (0x80 if key is not None else 0)
-    extended = {0: b"", 2: struct.pack(">H", length & 0xFFFF), 8: struct.pack(">Q", length)}[form]
-    return bytes([first, second]) + extended + (key or b"") + masked(payload, key)
-
-
-def masked(payload: bytes, key: bytes | None) -> bytes:
-    if key is None:
-        return payload
-    return bytes(byte ^ key[i & 3] for i, byte in enumerate(payload))
-
-
-def deflated(payload: bytes, compressor: "zlib._Compress | None" = None) -> bytes:
-    compressor = compressor or zlib.compressobj(wbits=-15)
-    packed = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
-    # zlib is silent when there is nothing to flush twice (RFC 7692 section 7.2.3.6).
-    return packed[:-4] if packed else b"\x00"
 
 
 def negotiated(no_context_takeover: bool = False) -> PerMessageDeflate:

@@ -3,23 +3,10 @@
 import os
 
 import pytest
-from frame_helpers import (
-    BINARY,
-    CLOSE,
-    CONT,
-    FIN,
-    PING,
-    RSV1,
-    TEXT,
-    Reference,
-    cut,
-    feed_all,
-    masked,
-    negotiated,
-    raw,
-)
+from frame_helpers import Reference, cut, feed_all, negotiated
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from raw_frames import BINARY, CLOSE, CONT, FIN, PING, RSV1, TEXT, masked, raw
 from wsproto.extensions import PerMessageDeflate
 
 from wsrelay_core._frame import FrameCodec

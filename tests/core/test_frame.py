@@ -6,31 +6,25 @@ Bounds and holding are in test_frame_limits.py, frames out in test_encode.py.
 import zlib
 
 import pytest
-from frame_helpers import (
+from frame_helpers import READINGS, Reference, codes_only, cut, feed_all, negotiated, read
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from raw_frames import (
     BINARY,
     CLOSE,
+    COMPRESSED_VIOLATIONS,
     CONT,
     FAILED,
     FIN,
     KEY,
     PING,
     PONG,
-    READINGS,
     RSV1,
-    RSV2,
-    RSV3,
     TEXT,
-    Reference,
-    codes_only,
-    cut,
+    VIOLATIONS,
     deflated,
-    feed_all,
-    negotiated,
     raw,
-    read,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from wsrelay_core._frame import FrameCodec
 
@@ -276,50 +270,6 @@ def test_a_character_may_be_cut_by_fragments() -> None:
 
 # -- violations of RFC 6455
 
-VIOLATIONS = {
-    "unmasked": (raw(FIN | TEXT, b"hi", key=None), 1002),
-    "unmasked control": (raw(FIN | PING, b"hi", key=None), 1002),
-    "rsv1 without an extension": (raw(FIN | TEXT | RSV1, b"hi"), 1002),
-    "rsv2": (raw(FIN | TEXT | RSV2, b"hi"), 1002),
-    "rsv3": (raw(FIN | BINARY | RSV3, b"hi"), 1002),
-    "rsv1 on a ping": (raw(FIN | PING | RSV1, b"hi"), 1002),
-    "rsv2 on a close": (raw(FIN | CLOSE | RSV2), 1002),
-    **{f"opcode {op:#x}": (raw(FIN | op, b"hi"), 1002) for op in (3, 4, 5, 6, 7, *range(11, 16))},
-    "fragmented ping": (raw(PING, b"hi"), 1002),
-    "fragmented pong": (raw(PONG, b"hi"), 1002),
-    "fragmented close": (raw(CLOSE, b"\x03\xe8"), 1002),
-    "ping of 126 bytes": (raw(FIN | PING, b"x" * 126), 1002),
-    "pong of 126 bytes": (raw(FIN | PONG, b"x" * 126), 1002),
-    "close of 126 bytes": (raw(FIN | CLOSE, b"\x03\xe8" + b"x" * 124), 1002),
-    "ping with a 64 bit length": (raw(FIN | PING, b"x", form=8), 1002),
-    "16 bit length of 0": (raw(FIN | TEXT, b"", form=2), 1002),
-    "16 bit length of 125": (raw(FIN | TEXT, b"x" * 125, form=2), 1002),
-    "64 bit length of 125": (raw(FIN | TEXT, b"x" * 125, form=8), 1002),
-    "64 bit length of 65535": (raw(FIN | BINARY, b"x" * 65535, form=8), 1002),
-    "top bit of a length": (raw(FIN | BINARY, b"x", announce=1 << 63), 1002),
-    "all bits of a length": (raw(FIN | BINARY, b"x", announce=(1 << 64) - 1), 1002),
-    "continuation without start": (raw(FIN | CONT, b"hi"), 1002),
-    "empty continuation without start": (raw(FIN | CONT), 1002),
-    "text inside a message": (raw(TEXT, b"a") + raw(FIN | TEXT, b"b"), 1002),
-    "binary inside a message": (raw(TEXT, b"a") + raw(FIN | BINARY, b"b"), 1002),
-    "fragment start inside a message": (raw(BINARY, b"a") + raw(BINARY, b"b"), 1002),
-    "bad utf-8": (raw(FIN | TEXT, b"caf\xe9"), 1007),
-    "utf-8 cut at the end": (raw(FIN | TEXT, b"caf\xc3"), 1007),
-    "utf-8 surrogate": (raw(FIN | TEXT, b"\xed\xa0\x80"), 1007),
-    "utf-8 overlong": (raw(FIN | TEXT, b"\xc0\xaf"), 1007),
-    "utf-8 past U+10FFFF": (raw(FIN | TEXT, b"\xf4\x90\x80\x80"), 1007),
-    "bad utf-8 in a first fragment": (raw(TEXT, b"\xff"), 1007),
-    "bad utf-8 across fragments": (raw(TEXT, b"\xe6\xbc") + raw(FIN | CONT, b"a"), 1007),
-    "utf-8 cut at the end of fragments": (raw(TEXT, b"a") + raw(FIN | CONT, b"\xe6\xbc"), 1007),
-    "close with one byte": (raw(FIN | CLOSE, b"\x03"), 1002),
-    **{
-        f"close code {code}": (raw(FIN | CLOSE, code.to_bytes(2, "big") + b"why"), 1002)
-        for code in (0, 999, 1004, 1005, 1006, 1014, 1015, 1016, 1100, 2999, 5000, 65535)
-    },
-    "bad utf-8 in a close reason": (raw(FIN | CLOSE, b"\x03\xe8\xff"), 1007),
-    "close reason cut inside a character": (raw(FIN | CLOSE, b"\x03\xe8\xc3"), 1007),
-}
-
 
 @pytest.mark.parametrize("name", VIOLATIONS)
 @pytest.mark.parametrize("how", READINGS)
@@ -350,24 +300,6 @@ def test_a_client_refuses_masked_frames(how: str) -> None:
     assert list(codes_only(read(FrameCodec(client=True), raw(FIN | TEXT, b"hi"), how))) == [
         (FAILED, 1002)
     ]
-
-
-COMPRESSED_VIOLATIONS = {
-    "rsv1 on a continuation": (
-        raw(TEXT | RSV1, deflated(b"a")) + raw(FIN | CONT | RSV1, b"\x00"),
-        1002,
-    ),
-    "rsv1 on a pong": (raw(FIN | PONG | RSV1), 1002),
-    "rsv1 on a close": (raw(FIN | CLOSE | RSV1), 1002),
-    "reserved block type": (raw(FIN | TEXT | RSV1, b"\x07"), 1007),
-    "distance before the start": (raw(FIN | BINARY | RSV1, b"\x02\x04\x00\x00"), 1007),
-    "bad utf-8 inside": (raw(FIN | TEXT | RSV1, deflated(b"abc\xff")), 1007),
-    "utf-8 cut inside": (raw(FIN | TEXT | RSV1, deflated(b"abc\xc3")), 1007),
-    "start inside a compressed message": (
-        raw(TEXT | RSV1, deflated(b"a")) + raw(FIN | TEXT | RSV1, b"\x62\x07"),
-        1002,
-    ),
-}
 
 
 @pytest.mark.parametrize("name", COMPRESSED_VIOLATIONS)

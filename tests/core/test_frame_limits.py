@@ -7,23 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from frame_helpers import (
-    BINARY,
-    CLOSE,
-    CONT,
-    FAILED,
-    FIN,
-    KEY,
-    PING,
-    READINGS,
-    RSV1,
-    TEXT,
-    cut,
-    deflated,
-    negotiated,
-    raw,
-    read,
-)
+from frame_helpers import READINGS, cut, negotiated, read
+from raw_frames import BINARY, CLOSE, CONT, FAILED, FIN, KEY, PING, RSV1, TEXT, deflated, raw
 
 from wsrelay_core._frame import FrameCodec
 

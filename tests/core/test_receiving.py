@@ -3,6 +3,7 @@
 import asyncio
 import zlib
 
+import pytest
 from connection_helpers import (
     BINARY,
     CLOSE,
@@ -19,6 +20,7 @@ from connection_helpers import (
     frames,
     hang,
     on_loop,
+    say,
     settle,
     until,
 )
@@ -459,4 +461,62 @@ async def test_the_clocks_of_a_flood_stand_still_between_its_turns():
     assert connection.is_open and not frames(wire)
     await until(lambda: wire.reading)
     assert connection.is_open and connection.messages_in == 1000
+    await stage.stop()
+
+
+# -- the end of TCP amid the turns of a flood ------------------------------------------------------
+
+
+@on_loop
+async def test_lost_amid_its_turns_what_was_read_is_still_delivered():
+    stage = ticking()
+    connection, _ = stage.connect()
+    flood(stage, connection, 1000)
+    connection.connection_lost(None)
+    assert connection.messages_in < 1000
+    assert not say(connection, "too late")
+    await until(lambda: stage.exits)
+    await settle()
+    assert stage.data() == [str(number) for number in range(1000)]
+    assert stage.leave["reason"] == "connection_lost"
+    assert stage.scheduler.idle
+    await stage.stop()
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (lambda stage, one: one.terminate(), "killed"),
+        (lambda stage, one: one.cancel(), "cancelled"),
+        (lambda stage, one: stage.target.terminate(), "normal"),
+    ],
+)
+def test_an_end_amid_the_turns_of_a_client_that_is_gone(end, reason):
+    @on_loop
+    async def main():
+        stage = ticking()
+        connection, _ = stage.connect()
+        stage.read(connection, fragments(1000) * 2)
+        connection.connection_lost(None)
+        end(stage, connection)
+        await until(lambda: stage.exits)
+        (event,) = stage.exits
+        assert (event.result.value["messages_in"] < 2, event.reason) == (True, reason)
+        await settle()
+        assert not [report for report in stage.reports if report[0] == "fault"]
+        assert stage.scheduler.idle
+        await stage.stop()
+
+    main()
+
+
+@on_loop
+async def test_an_end_amid_the_turns_of_a_client_that_is_there():
+    stage = ticking()
+    connection, wire = stage.connect()
+    flood(stage, connection, 1000)
+    connection.cancel()
+    stage.read(connection, client_close(1001))
+    await until(lambda: stage.exits)
+    assert stage.record["clean"] and frames(wire)[-1][0] == CLOSE
     await stage.stop()

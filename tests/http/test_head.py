@@ -5,12 +5,12 @@ import h11
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from malformed_heads import GET, MALFORMED, OTHERS
 
 from wsrelay.http import HTTPError, Limits
 from wsrelay.http.head import HeadReader, read_head
 
 LIMITS = Limits()
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 def read(data, how="whole", limits=LIMITS, behind=b""):
@@ -75,87 +75,6 @@ def test_one_empty_line_before_a_request_is_ignored(how):
     assert read(b"\r\n", how) == (None, b"")
     assert read(b"\r", how) == (None, b"\r")
     assert status_of(b"\r\n\r\n" + GET, how) == 400
-
-
-MALFORMED = {
-    "no request line": b" / HTTP/1.1\r\nHost: a\r\n\r\n",
-    "method not a token": b"G(T / HTTP/1.1\r\nHost: a\r\n\r\n",
-    "method above 127": b"G\xc9T / HTTP/1.1\r\nHost: a\r\n\r\n",
-    "http/0.9": b"GET /\r\n\r\n",
-    "lower-case version": b"GET / http/1.1\r\nHost: a\r\n\r\n",
-    "version of one number": b"GET / HTTP/1\r\nHost: a\r\n\r\n",
-    "version too long": b"GET / HTTP/1.10\r\nHost: a\r\n\r\n",
-    "two spaces": b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
-    "tab for space": b"GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n",
-    "space behind": b"GET / HTTP/1.1 \r\nHost: a\r\n\r\n",
-    "space in target": b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
-    "control in target": b"GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n",
-    "delete in target": b"GET /\x7f HTTP/1.1\r\nHost: a\r\n\r\n",
-    "nul in target": b"GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n",
-    "target above 127": b"GET /\xe4 HTTP/1.1\r\nHost: a\r\n\r\n",
-    "relative target": b"GET a HTTP/1.1\r\nHost: a\r\n\r\n",
-    "fragment": b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n",
-    "asterisk for GET": b"GET * HTTP/1.1\r\nHost: a\r\n\r\n",
-    "connect": b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n",
-    "connect to a path": b"CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n",
-    "absolute without host": b"GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n",
-    "absolute with user info": b"GET http://u@a/x HTTP/1.1\r\nHost: a\r\n\r\n",
-    "absolute of another scheme": b"GET ftp://a/x HTTP/1.1\r\nHost: a\r\n\r\n",
-    "folded line": b"GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n",
-    "folded with tab": b"GET / HTTP/1.1\r\nHost: a\r\n\tb: c\r\n\r\n",
-    "first line folded": b"GET / HTTP/1.1\r\n Host: a\r\n\r\n",
-    "no colon": b"GET / HTTP/1.1\r\nHost: a\r\nX\r\n\r\n",
-    "no name": b"GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n",
-    "space before colon": b"GET / HTTP/1.1\r\nHost: a\r\nX : b\r\n\r\n",
-    "space in name": b"GET / HTTP/1.1\r\nHost: a\r\nX Y: b\r\n\r\n",
-    "name above 127": b"GET / HTTP/1.1\r\nHost: a\r\nX\xe4: b\r\n\r\n",
-    "nul in value": b"GET / HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n",
-    "control in value": b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x0bb\r\n\r\n",
-    "delete in value": b"GET / HTTP/1.1\r\nHost: a\r\nX: \x7f\r\n\r\n",
-    "bare LF ends a line": b"GET / HTTP/1.1\nHost: a\r\n\r\n",
-    "bare LF ends all": b"GET / HTTP/1.1\r\nHost: a\n\n",
-    "bare LF in a value": b"GET / HTTP/1.1\r\nHost: a\r\nX: a\nY: b\r\n\r\n",
-    "bare CR in a value": b"GET / HTTP/1.1\r\nHost: a\r\nX: a\rY: b\r\n\r\n",
-    "bare CR before CRLF": b"GET / HTTP/1.1\r\nHost: a\r\r\n\r\n",
-    "bare CR in the line": b"GET /\r HTTP/1.1\r\nHost: a\r\n\r\n",
-    "no Host": b"GET / HTTP/1.1\r\n\r\n",
-    "empty Host": b"GET / HTTP/1.1\r\nHost: \r\n\r\n",
-    "two Hosts": b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
-    "two Hosts of 1.0": b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n",
-    "list of Hosts": b"GET / HTTP/1.1\r\nHost: a, b\r\n\r\n",
-    "Host with user info": b"GET / HTTP/1.1\r\nHost: u@a\r\n\r\n",
-    "Host with path": b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
-    "Host with bad port": b"GET / HTTP/1.1\r\nHost: a:99999\r\n\r\n",
-    "Host above 127": b"GET / HTTP/1.1\r\nHost: \xe4\r\n\r\n",
-    "bad Host of an absolute target": b"GET http://a/ HTTP/1.1\r\nHost: ?\r\n\r\n",
-    "conflicting lengths": GET[:-2] + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
-    "a length and nothing": GET[:-2] + b"Content-Length: 1,\r\n\r\n",
-    "list of lengths": GET[:-2] + b"Content-Length: 1, 2\r\n\r\n",
-    "signed length": GET[:-2] + b"Content-Length: +1\r\n\r\n",
-    "negative length": GET[:-2] + b"Content-Length: -1\r\n\r\n",
-    "hexadecimal length": GET[:-2] + b"Content-Length: 0x1\r\n\r\n",
-    "empty length": GET[:-2] + b"Content-Length: \r\n\r\n",
-    "huge length": GET[:-2] + b"Content-Length: " + b"9" * 20 + b"\r\n\r\n",
-    "length of odd digits": GET[:-2] + b"Content-Length: \xb2\r\n\r\n",
-    "length and coding": GET[:-2] + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-    "coding and length": GET[:-2] + b"Transfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
-    "coding of 1.0": b"GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
-}
-
-OTHERS = {
-    "http/2": (505, b"GET / HTTP/2.0\r\nHost: a\r\n\r\n"),
-    "http/2 preface": (505, b"PRI * HTTP/2.0\r\n\r\n"),
-    "http/1.2": (505, b"GET / HTTP/1.2\r\nHost: a\r\n\r\n"),
-    "http/0.9 spelled out": (505, b"GET / HTTP/0.9\r\n\r\n"),
-    "gzip": (501, GET[:-2] + b"Transfer-Encoding: gzip, chunked\r\n\r\n"),
-    "identity": (501, GET[:-2] + b"Transfer-Encoding: identity\r\n\r\n"),
-    "near-miss": (501, GET[:-2] + b"Transfer-Encoding: xchunked\r\n\r\n"),
-    "two codings": (501, GET[:-2] + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n"),
-    "chunked twice": (501, GET[:-2] + b"Transfer-Encoding: chunked, chunked\r\n\r\n"),
-    "no coding": (501, GET[:-2] + b"Transfer-Encoding:\r\n\r\n"),
-    "unknown expectation": (417, GET[:-2] + b"Expect: miracles\r\n\r\n"),
-    "two expectations": (417, GET[:-2] + b"Expect: 100-continue, x\r\n\r\n"),
-}
 
 
 @pytest.mark.parametrize("name", MALFORMED)

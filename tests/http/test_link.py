@@ -339,6 +339,27 @@ def test_reading_ahead_is_bounded_while_a_handler_runs(run, serve):
     run(main())
 
 
+@pytest.mark.parametrize("where", ["line", "fields"])
+def test_a_head_larger_than_what_is_read_ahead(run, serve, where):
+    """Where the limits allow it, all of it is read, in however many segments it comes."""
+
+    async def main():
+        async with serve(
+            small(), limits=Limits(header_bytes=300_000, request_line=300_000)
+        ) as server:
+            client = await server.connect()
+            data = GET.replace(b"/", b"/?" + b"x" * 250_000, 1)
+            if where == "fields":
+                data = GET[:-2] + b"X: " + b"y" * 250_000 + b"\r\n\r\n"
+            client.writer.write(data)
+            assert (await client.response()).status == 200
+            longer = data.replace(b"x", b"x" * 60_000, 1).replace(b"y", b"y" * 60_000, 1)
+            client.writer.write(longer)
+            assert (await client.response()).status == (414 if where == "line" else 431)
+
+    run(main())
+
+
 def test_one_pipelining_client_leaves_the_others_their_turn(run, serve):
     async def main():
         order = []

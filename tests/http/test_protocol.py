@@ -1,5 +1,5 @@
-"""Requests and responses over real sockets; what the attack table says of HTTP is in
-`test_attacks.py`, times and pauses are in `test_link.py`."""
+"""Requests and responses over real sockets; attacks are in
+`tests/attacks`, times and pauses in `test_link.py`."""
 
 import asyncio
 import contextvars

@@ -4,11 +4,15 @@ import asyncio
 import gc
 
 import pytest
+from certificates import tls_contexts
 
 from wsrelay.http import (
+    Dispatcher,
     HTTPError,
+    HTTPProtocol,
     Response,
     Router,
+    ServerState,
     Upgrade,
     check_opening,
 )
@@ -375,3 +379,36 @@ def test_nothing_of_http_is_left_after_the_handover(run, serve, make_app):
             await client.close()
 
     run(main())
+
+
+def test_requests_and_an_upgrade_over_tls(run, tmp_path, caplog):
+    server_side, client_side = tls_contexts(tmp_path)
+
+    async def main():
+        dispatcher, state = Dispatcher([App().router]), ServerState(scheme="https")
+        listener = await asyncio.get_running_loop().create_server(
+            lambda: HTTPProtocol(dispatcher, state), "127.0.0.1", 0, ssl=server_side
+        )
+        port = listener.sockets[0].getsockname()[1]
+
+        async def ask(data, end):
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", port, ssl=client_side, server_hostname="localhost"
+            )
+            writer.write(data)
+            answer = await (reader.readuntil(end) if end else reader.read())
+            writer.close()
+            await writer.wait_closed()
+            return answer
+
+        closing = SECRET.replace(b"Host", b"Connection: close\r\nHost")
+        assert (await ask(SECRET + closing, b"")).count(b"HTTP/1.1 204 ") == 2
+        assert (await ask(b"nonsense\r\n\r\n", b"")).startswith(b"HTTP/1.1 400 ")
+        upgraded = await ask(HANDSHAKE + b"frames!", b"!")
+        assert upgraded.startswith(b"HTTP/1.1 101 ")
+        assert upgraded.endswith(b"\r\n\r\nframes!")
+        listener.close()
+        await state.wait_closed()
+
+    run(main())
+    assert not caplog.records

@@ -25,6 +25,11 @@ class Limits:
     connections: int = 0
     request_line: int = 8 * 1024
 
+    @property
+    def longest_head(self) -> int:
+        """Bytes of the largest head that is within the limits, empty lines around it included."""
+        return self.request_line + self.header_bytes + 6
+
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:

@@ -41,6 +41,12 @@ class Phase(enum.Enum):
 class Link(asyncio.Protocol):
     """What one connection owns of its transport.
 
+    Args:
+        server: the state shared by the server's connections.
+        timeouts: see `Timeouts`.
+        longest_head: bytes of the largest head that may be read; a buffer that holds a part of
+            it must not stop the rest.
+
     Attributes:
         deadline: when `expire` is due, in seconds of the server's clock; `math.inf`: never.
     """
@@ -52,6 +58,7 @@ class Link(asyncio.Protocol):
         "_lingered",
         "_paced_since",
         "_phase",
+        "_read_ahead",
         "_read_paused",
         "_server",
         "_timeouts",
@@ -63,10 +70,11 @@ class Link(asyncio.Protocol):
 
     _transport: asyncio.Transport
 
-    def __init__(self, server: ServerState, timeouts: Timeouts) -> None:
+    def __init__(self, server: ServerState, timeouts: Timeouts, longest_head: int) -> None:
         self._server = server
         self._timeouts = timeouts
         self._buffer = bytearray()
+        self._read_ahead = max(BUFFERED_BYTES, longest_head)
         self._phase = Phase.HEAD
         self._eof = False
         self._read_paused = False
@@ -123,7 +131,7 @@ class Link(asyncio.Protocol):
         if self._phase is Phase.GONE or self._transport.is_closing():
             return
         pause = self._phase is not Phase.LINGER and (
-            self._write_paused or len(self._buffer) > BUFFERED_BYTES
+            self._write_paused or len(self._buffer) > self._read_ahead
         )
         if pause is not self._read_paused:
             self._read_paused = pause

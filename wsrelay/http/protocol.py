@@ -89,12 +89,15 @@ class HTTPProtocol(Link):
         context: contextvars.Context | None = None,
         peername: Any = None,
     ) -> None:
-        super().__init__(server, timeouts if timeouts is not None else Timeouts())
+        limits = limits if limits is not None else Limits()
+        super().__init__(
+            server, timeouts if timeouts is not None else Timeouts(), limits.longest_head
+        )
         self._handler = handler
         self._dispatch_sync: Callable[[Request], Response | None] | None = getattr(
             handler, "dispatch_sync", None
         )
-        self._limits = limits if limits is not None else Limits()
+        self._limits = limits
         self._context = context
         self._peername = peername
         self._awaits_proxy_header = False
