@@ -58,10 +58,8 @@ running_tasks = _find_running_tasks()
 
 cdef int enter_task(object loop, object task) except -1:
     """Make `task` the current one; raises RuntimeError if there is one."""
-    if running_tasks is None or loop in running_tasks:
+    if running_tasks is None or running_tasks.setdefault(loop, task) is not task:
         asyncio._enter_task(loop, task)
-    else:
-        running_tasks[loop] = task
     return 0
 
 
