@@ -17,7 +17,6 @@ cdef class MailProcess(Process):
 
     cdef bint post(self, str topic, object payload, PID sender, Py_ssize_t size,
                    bint always) except -1
-    cdef Inbox open_box(self, str topic, bint always)
     cdef Inbox box_of(self, str topic)
     cdef Inbox new_inbox(self)
     cdef Inbox new_event_box(self)

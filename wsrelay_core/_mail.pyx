@@ -6,6 +6,20 @@ from wsrelay_core._pid cimport PID
 from wsrelay_core._process cimport Event, Process, Ref, Shared
 
 
+cdef inline Inbox open_box(MailProcess process, str topic, bint always):
+    """Where a message goes; None when that is closed or full, or the process has ended."""
+    cdef Inbox box = process.box if process.topics is None else process.box_of(topic)
+    cdef Meter meter = process.meter
+    if box is None:
+        if not process.alive:
+            return None
+        box = process.box = process.new_inbox()
+    if box.closed or (meter.limit and meter.count >= meter.limit and not always):
+        meter.dropped += 1
+        return None
+    return box
+
+
 cdef class MailProcess(Process):
     """A process whose messages wait until it takes them."""
 
@@ -19,28 +33,15 @@ cdef class MailProcess(Process):
     cdef bint post(self, str topic, object payload, PID sender, Py_ssize_t size,
                    bint always) except -1:
         """Put a message into its box; with `always` a full mailbox takes it too."""
-        cdef Inbox box = self.open_box(topic, always)
+        cdef Inbox box = open_box(self, topic, always)
         if box is None:
             return False
         box.put_message(topic, payload, sender, size)
         return True
 
-    cdef Inbox open_box(self, str topic, bint always):
-        """Where a message goes; None when that is closed or full, or the process has ended."""
-        cdef Inbox box = self.box if self.topics is None else self.box_of(topic)
-        if box is None:
-            if not self.alive:
-                return None
-            box = self.box = self.new_inbox()
-        if box.closed or (self.meter.limit and self.meter.count >= self.meter.limit
-                          and not always):
-            self.meter.dropped += 1
-            return None
-        return box
-
     def ask(self, str topic, payload, sender, future) -> bool:
         """Deliver a message whose `reply` resolves `future`."""
-        cdef Inbox box = self.open_box(topic, False)
+        cdef Inbox box = open_box(self, topic, False)
         if box is None:
             return False
         message = new_message(topic, payload, sender)

@@ -1,6 +1,7 @@
 """Who calls, in which App; `send` and `broadcast`."""
 
 import asyncio
+import contextvars
 from collections.abc import Callable
 from typing import Any
 
@@ -322,5 +323,39 @@ def test_send_later(run) -> None:
             assert (await process.inbox().receive()).payload == 0
             assert (await process.inbox().receive()).payload == 2
             assert not timers[0].cancel()
+
+    run(main())
+
+
+@pytest.mark.parametrize("stepped_by", ["task", "drain"])
+def test_another_context_in_a_step_is_outside_the_process(run, stepped_by: str) -> None:
+    async def main() -> None:
+        async def body() -> list[CoroutineProcess | None]:
+            me = current_process()
+            if stepped_by == "task":
+                await asyncio.sleep(0)
+            else:
+                await me.inbox().receive()
+            other = contextvars.Context().run(current_process)
+            return [current_process(), contextvars.copy_context().run(current_process), other]
+
+        async with Core() as core:
+            process = core.spawn(body)
+            ended = core.exit_of(process)
+            await settle()
+            send(process.pid, "go")
+            assert (await ended).result.value == [process, process, None]
+            assert current_process() is None
+
+    run(main())
+
+
+def test_one_payload_by_name(run) -> None:
+    async def main() -> None:
+        async with Core() as core:
+            process = core.spawn(forever)
+            assert send(process.pid, "t", payload=1)
+            assert send(dest=process.pid, topic="t")
+            assert mail(process) == [("t", 1), ("t", None)]
 
     run(main())
