@@ -323,7 +323,7 @@ def test_an_accept_that_fails(run_everywhere, caplog, error, told):
     async def main():
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
-            made = Listener("it", [Sockets(sock, error)], lambda _: Hello(), lambda _: None)
+            made = Listener("it", [Sockets(sock, error)], lambda *_: Hello(), lambda _: None)
             reader, writer = await asyncio.open_connection(*sock.getsockname())
             assert await reader.read() == b"hello"
             writer.close()
@@ -342,7 +342,7 @@ def test_sockets_that_can_t_listen_are_closed(run):
         with socket.socket() as one, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
             one.bind(("127.0.0.1", 0))
             with pytest.raises(OSError):
-                Listener("it", [one, other], lambda _: asyncio.Protocol(), lambda _: None)
+                Listener("it", [one, other], lambda *_: asyncio.Protocol(), lambda _: None)
             assert one.fileno() == other.fileno() == -1
 
     run(main())
@@ -359,7 +359,7 @@ def test_a_connection_that_fails_is_no_more_than_a_line(run_everywhere, tmp_path
             made = Listener(
                 "it",
                 [sock],
-                lambda _: asyncio.Protocol(),
+                lambda *_: asyncio.Protocol(),
                 lambda _: None,
                 ssl=server_context,
             )

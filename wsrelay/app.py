@@ -194,7 +194,7 @@ class App(Declarations):
         scheduler_var.set(self._running())
         return copy_context()
 
-    def protocol_factory(self, service: str | None = None) -> Callable[[], asyncio.Protocol]:
+    def protocol_factory(self, service: str | None = None) -> Callable[[], asyncio.BaseProtocol]:
         """A protocol factory for a server of one's own: `loop.create_server(factory, …)`.
 
         The App must be running (`async with app:`).

@@ -31,8 +31,8 @@ class Listener:
     Args:
         name: of the server, for the log.
         sockets: bound ones, which it owns from now on.
-        factory: makes the protocol of a connection; it is given the address of the other side, as
-            `accept` tells it.
+        factory: makes the protocol of a connection; it is given what `accept` returns: the socket,
+            which the transport will own, and the address of the other side.
         why_full: tells in words why there is no room for another connection; None: there is. It is
             given the descriptor of the connection that was accepted last, -1 for none.
         settings: further arguments of the loop's `connect_accepted_socket`.
@@ -51,7 +51,7 @@ class Listener:
         self,
         name: str,
         sockets: Sequence[socket.socket],
-        factory: Callable[[Any], asyncio.Protocol],
+        factory: Callable[[socket.socket, Any], asyncio.BaseProtocol],
         why_full: Callable[[int], str | None],
         **settings: Any,
     ) -> None:
@@ -62,7 +62,7 @@ class Listener:
         self._why_full = why_full
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        self.connecting: dict[asyncio.Task[Any], asyncio.Protocol] = {}
+        self.connecting: dict[asyncio.Task[Any], asyncio.BaseProtocol] = {}
         self._newest = -1
         self._timer: asyncio.TimerHandle | None = None
         self._log = Limited(most=1, period=60.0)
@@ -112,9 +112,9 @@ class Listener:
                 self._pause(describe(error))
                 return
             self._newest = sock.fileno()
-            self._connect(sock, self._factory(address))
+            self._connect(sock, self._factory(sock, address))
 
-    def _connect(self, sock: socket.socket, protocol: asyncio.Protocol) -> None:
+    def _connect(self, sock: socket.socket, protocol: asyncio.BaseProtocol) -> None:
         task = self._loop.create_task(
             self._loop.connect_accepted_socket(lambda: protocol, sock, **self._settings)
         )

@@ -273,7 +273,7 @@ class Relay:
         connection = RelayConnection(
             self,
             request,
-            seat,
+            seat.address,
             scheduler,
             _host(scheduler, request),
             deflate=deflate,
@@ -288,6 +288,7 @@ class Relay:
             self._heartbeat if command.heartbeat is None else command.heartbeat,
         )
         connection.watch_target(target.pid)
+        seat.used = True
         return connection, extension
 
     def _negotiate(self, opening: Opening) -> tuple[str | None, PerMessageDeflate | None]:
@@ -321,8 +322,7 @@ class Attempt:
     def __exit__(self, *_: object) -> None:
         if self._failed:
             cancel_spawned()
-        if not self._seat.used:
-            self._seat.give_back()
+        self._seat.leave()
 
     def answer(self, response: Response) -> Response:
         """The upgrade that the handler's response asks for, or the response that goes out."""
@@ -366,7 +366,6 @@ class Attempt:
             connection.abandon()
             raise
         note_upgrade(upgrade)
-        self._seat.used = True
         self._failed = False
         return upgrade
 
@@ -411,20 +410,24 @@ class Seats:
 
 
 class Seat:
-    """One taken place; `used` once a connection has it."""
+    """One taken place; `used` once a connection has it, which gives it back then.
 
-    __slots__ = ("_address", "_seats", "used")
+    Attributes:
+        address: whose it is.
+        used: as above.
+    """
+
+    __slots__ = ("_seats", "address", "used")
 
     def __init__(self, seats: Seats, address: str | None) -> None:
-        self._seats: Seats | None = seats
-        self._address = address
+        self._seats = seats
+        self.address = address
         self.used = False
 
-    def give_back(self) -> None:
-        """Leave it; more than once is no more than once."""
-        seats, self._seats = self._seats, None
-        if seats is not None:
-            seats.give_back(self._address)
+    def leave(self) -> None:
+        """Nobody has come to use it."""
+        if not self.used:
+            self._seats.give_back(self.address)
 
 
 def plain_answer(response: Response) -> Response:

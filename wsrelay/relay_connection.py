@@ -15,7 +15,7 @@ from wsrelay.relay_command import FieldError, RelayCommand, read_command
 from wsrelay_core import PID, Connection, Host, Process, Scheduler, resolve
 
 if TYPE_CHECKING:
-    from wsrelay.relay import Relay, Seat
+    from wsrelay.relay import Relay
 
 __all__ = ["RelayConnection", "find_target"]
 
@@ -29,7 +29,7 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
     Args:
         relay: the middleware.
         request: the handshake.
-        seat: its place among the connections that its relay may have open.
+        address: of the client, as it counts among the connections that the relay may have open.
         scheduler, host, settings: see `wsrelay_core.Connection`.
 
     Attributes:
@@ -38,13 +38,13 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
         subprotocol: the chosen one, None for none.
     """
 
-    __slots__ = ("_seat", "client", "path", "relay", "subprotocol")
+    __slots__ = ("_address", "_counts", "client", "path", "relay", "subprotocol")
 
     def __init__(
         self,
         relay: Relay,
         request: Request,
-        seat: Seat,
+        address: str | None,
         scheduler: Scheduler,
         host: Host,
         **settings: Any,
@@ -54,7 +54,8 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
         self.client: Client | None = request.client
         self.path = request.path
         self.subprotocol: str | None = None
-        self._seat = seat
+        self._address = address
+        self._counts = True
 
     def on_control_message(self, payload: Any, sender: PID | None) -> None:
         """`ws.control`: transfer or reconfigure; nothing changes if any field is bad."""
@@ -106,7 +107,7 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
 
     def on_ended(self, record: dict[str, Any]) -> None:
         """The close record goes to one line."""
-        self._seat.give_back()
+        self._leave_seat()
         self.relay.tally.add(record, self.messages_dropped)
         if connections.isEnabledFor(logging.INFO):
             self._log_end(record)
@@ -136,7 +137,13 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
     def abandon(self) -> None:
         """The 101 could not be sent: nobody ever knew this PID."""
         super().abandon()
-        self._seat.give_back()
+        self._leave_seat()
+
+    def _leave_seat(self) -> None:
+        # An end may come before the 101 fails: once is enough.
+        if self._counts:
+            self._counts = False
+            self.relay.seats.give_back(self._address)
 
     def describe(self) -> dict[str, Any]:
         """Facts for `process.info`."""

@@ -113,8 +113,8 @@ class Server:
         self._file: SocketFile | None = None
         self._tls: ReloadableContext | None = None
 
-    def protocol(self, peername: Any = None) -> HTTPProtocol:
-        """A protocol for one new connection, whose other side has this address."""
+    def protocol(self, sock: socket.socket | None = None, peername: Any = None) -> HTTPProtocol:
+        """A protocol for one new connection: its socket, and the address of the other side."""
         return HTTPProtocol(
             handler=self._dispatcher,
             server=self.state,
@@ -122,6 +122,7 @@ class Server:
             timeouts=self.service.timeouts,
             context=self._context,
             peername=peername,
+            descriptor=-1 if sock is None else sock.fileno(),
         )
 
     async def listen(self, address: Address) -> None:

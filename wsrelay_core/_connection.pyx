@@ -91,11 +91,14 @@ cdef class Connection(Receiving):
             if self.opened:
                 self.arm()
 
-    def start(self, transport, trailing_data=b"") -> None:
-        """The 101 is written: join the target, then read what came with the handshake."""
+    def start(self, transport, trailing_data=b"", int descriptor=-1) -> None:
+        """The 101 is written: join the target, then read what came with the handshake.
+
+        `descriptor` is that of the transport's socket, where it is known.
+        """
         cdef bytes rest = bytes(trailing_data)
         self.transport = transport
-        self.outbox.start(transport)
+        self.outbox.start(transport, descriptor)
         self.insatiable = type(transport).__module__.startswith("uvloop")
         if not self.alive:
             self.close_transport()

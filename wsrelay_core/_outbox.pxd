@@ -35,7 +35,7 @@ cdef class Outbox:
     cdef bytes pong                   # while paused only the newest one is kept
     cdef list waiting                 # (below, future) of `drained`, or None
 
-    cpdef int start(self, object transport) except -1
+    cpdef int start(self, object transport, int descriptor=*) except -1
     cpdef int put(self, bytes frame) except -1
     cpdef int put_control(self, bytes frame) except -1
     cpdef int put_pong(self, bytes frame) except -1

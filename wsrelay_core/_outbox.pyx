@@ -42,10 +42,13 @@ cdef class Outbox:
                        "drop_oldest": POLICY_DROP_OLDEST}[policy]
         self.socket = -1
 
-    cpdef int start(self, object transport) except -1:
-        """Write to this transport from now on; it may still hold what others wrote."""
+    cpdef int start(self, object transport, int descriptor=-1) except -1:
+        """Write to this transport from now on; it may still hold what others wrote.
+
+        `descriptor` is that of its socket, where it is known.
+        """
         self.transport = transport
-        self.socket = plain_socket(transport)
+        self.socket = plain_socket(transport, descriptor)
         transport.set_write_buffer_limits(high=HIGH)
         self.measure()
         self.behind = self.backlog > 0

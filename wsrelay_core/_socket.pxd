@@ -16,4 +16,4 @@ cdef extern from *:
     Py_ssize_t send_now "wsrelay_send_now"(int socket, bytes data)
 
 
-cdef int plain_socket(object transport) except? -2
+cdef int plain_socket(object transport, int known) except? -2

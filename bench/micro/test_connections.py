@@ -35,7 +35,7 @@ class Clients:
     def upgrade(self) -> MemoryTransport:
         """Open a connection that is a WebSocket."""
         transport = self.connect()
-        transport.protocol.data_received(UPGRADE)
+        read(transport, UPGRADE)
         assert transport.take().startswith(b"HTTP/1.1 101 ")
         return transport
 
@@ -56,7 +56,7 @@ def client_message(text: str) -> bytes:
 
 
 def read(transport: MemoryTransport, data: bytes) -> None:
-    """Let a WebSocket read bytes, as a loop does."""
+    """Let a connection read bytes, as a loop does."""
     transport.protocol.get_buffer(-1)[: len(data)] = data
     transport.protocol.buffer_updated(len(data))
 
@@ -108,7 +108,7 @@ def test_http_get(benchmark: Benchmark, clients: Clients, run: Run) -> None:
         return clients.connect()
 
     async def ask() -> bytes:
-        transport.protocol.data_received(GET)
+        read(transport, GET)
         return await answer(transport)
 
     transport = run(open_one())

@@ -49,15 +49,11 @@ class Wire(asyncio.Transport):
     def deliver(self, data: bytes) -> None:
         """Bytes of the client arrive."""
         while data and not self.is_lost:
-            if isinstance(self._protocol, asyncio.BufferedProtocol):
-                view = memoryview(self._protocol.get_buffer(-1))
-                count = min(len(view), len(data))
-                view[:count] = data[:count]
-                self._protocol.buffer_updated(count)
-                data = data[count:]
-            else:
-                self._protocol.data_received(data)
-                data = b""
+            view = memoryview(self._protocol.get_buffer(-1))
+            count = min(len(view), len(data))
+            view[:count] = data[:count]
+            self._protocol.buffer_updated(count)
+            data = data[count:]
 
     def drain(self) -> None:
         """The client reads all there is."""

@@ -132,7 +132,7 @@ HANDSHAKE = (
 
 def test_an_upgrade_is_a_101(run, serve, lines):
     class Target(asyncio.Protocol):
-        def start(self, transport, trailing_data):
+        def start(self, transport, trailing_data, descriptor):
             transport.abort()
 
     async def main():

@@ -6,7 +6,7 @@ import struct
 from contextlib import suppress
 
 import pytest
-from sockets import Trap
+from sockets import Trap, let_read
 
 from wsrelay.http import (
     Dispatcher,
@@ -480,7 +480,7 @@ def test_what_tls_took_may_still_be_on_its_way(size, patience):
         protocol = HTTPProtocol(Dispatcher([router]), state, timeouts=TIMES)
         transport = Hidden()
         protocol.connection_made(transport)
-        protocol.data_received(GET)
+        let_read(protocol, GET)
         assert transport.ends == ["close"]
         now += patience - 0.5
         state.sweep()

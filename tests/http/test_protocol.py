@@ -6,6 +6,7 @@ import contextvars
 
 import aiohttp
 import pytest
+from sockets import let_read
 
 from wsrelay.http import (
     HTTPError,
@@ -380,7 +381,7 @@ def test_a_transport_without_half_close_is_closed():
         protocol = HTTPProtocol(Dispatcher([app()]), state)
         transport = Transport()
         protocol.connection_made(transport)
-        protocol.data_received(b"nonsense\r\n\r\n")
+        let_read(protocol, b"nonsense\r\n\r\n")
         assert transport.written.startswith(b"HTTP/1.1 400 ")
         assert transport.closed
         assert not protocol.eof_received()

@@ -4,7 +4,7 @@ from wsrelay.http import Upgrade
 
 
 class Nobody:
-    def start(self, transport, trailing_data): ...
+    def start(self, transport, trailing_data, descriptor): ...
 
 
 def test_the_whole_101():

@@ -25,19 +25,26 @@ HANDSHAKE = (
 SECRET = b"GET /secret HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
-class Recorder(asyncio.Protocol):
+class Recorder(asyncio.BufferedProtocol):
     """Takes a connection over, keeps its bytes, and answers `!` with an echo of all."""
 
     def __init__(self):
         self.received = bytearray()
+        self.buffer = bytearray(1024)
         self.lost = asyncio.Event()
         self.started = False
 
-    def start(self, transport, trailing_data):
+    def start(self, transport, trailing_data, descriptor):
         assert transport.get_protocol() is self
         self.transport = transport
         self.started = True
         self.data_received(trailing_data)
+
+    def get_buffer(self, sizehint):
+        return self.buffer
+
+    def buffer_updated(self, nbytes):
+        self.data_received(self.buffer[:nbytes])
 
     def data_received(self, data):
         self.received += data
@@ -320,7 +327,7 @@ def test_an_abandon_that_fails_is_logged(run, serve, caplog):
 def test_a_connection_that_cant_start_is_aborted(run, serve, caplog):
     async def main():
         class Broken(Recorder):
-            def start(self, transport, trailing_data):
+            def start(self, transport, trailing_data, descriptor):
                 raise RuntimeError("internal")
 
         broken = Broken()

@@ -38,7 +38,7 @@ class Phase(enum.Enum):
     """Closed, or handed over to a WebSocket."""
 
 
-class Link(asyncio.Protocol):
+class Link(asyncio.BufferedProtocol):
     """What one connection owns of its transport.
 
     Args:

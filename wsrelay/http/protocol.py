@@ -44,8 +44,6 @@ __all__ = ["HTTPProtocol", "RequestHandler"]
 RequestHandler = Callable[[Request], Awaitable[Response]]
 """A `Dispatcher`, or any such function. An attribute `dispatch_sync` of it is tried first."""
 
-_NOBODY = asyncio.Protocol()
-
 # Requests of one client served in one go; the other connections have their turn then.
 PIPELINED_AT_ONCE = 16
 
@@ -59,12 +57,14 @@ class HTTPProtocol(Link):
         limits, timeouts: what one client may cost.
         context: copied for each request; the handler runs in the copy. None: that of the caller.
         peername: address of the other side, as `accept` told it; None: the transport knows.
+        descriptor: of its socket; -1: the transport knows.
     """
 
     __slots__ = (
         "_advance_due",
         "_awaits_proxy_header",
         "_context",
+        "_descriptor",
         "_dispatch_sync",
         "_exchange",
         "_handler",
@@ -88,6 +88,7 @@ class HTTPProtocol(Link):
         timeouts: Timeouts | None = None,
         context: contextvars.Context | None = None,
         peername: Any = None,
+        descriptor: int = -1,
     ) -> None:
         limits = limits if limits is not None else Limits()
         super().__init__(
@@ -100,6 +101,7 @@ class HTTPProtocol(Link):
         self._limits = limits
         self._context = context
         self._peername = peername
+        self._descriptor = descriptor
         self._awaits_proxy_header = False
         self._heads = HeadReader(self._limits)
         self._head_begun = True
@@ -124,8 +126,19 @@ class HTTPProtocol(Link):
         if limit and self._server.open_connections > limit:
             self._refuse(HTTPError(503, headers={"Retry-After": "1"}))
 
-    def data_received(self, data: bytes) -> None:
-        """Take bytes and do what they allow."""
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the loop is to read to.
+
+        With a `data_received` instead, uvloop would keep this object, half a KiB, for as long as
+        the WebSocket is open that it became: it holds that of the last protocol that had one.
+        """
+        return self._server.read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """The loop has read so many bytes."""
+        self._take(self._server.read_buffer[:nbytes])
+
+    def _take(self, data: memoryview) -> None:
         if self._phase is Phase.LINGER:
             self._drop(len(data))
             return
@@ -487,12 +500,9 @@ class HTTPProtocol(Link):
         self._server.upgrades += 1
         self._log(exchange, upgrade.status_code)
         self._leave()
-        # uvloop keeps the `data_received` of the last protocol that had one, and with it the
-        # protocol: half a KiB for as long as the WebSocket is open.
-        transport.set_protocol(_NOBODY)
         transport.set_protocol(cast(asyncio.BaseProtocol, upgrade.connection))
         try:
-            upgrade.connection.start(transport, trailing)
+            upgrade.connection.start(transport, trailing, self._descriptor)
         except Exception as error:
             logger.error("A WebSocket could not be started", exc_info=error)
             transport.abort()

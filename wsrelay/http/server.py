@@ -14,6 +14,7 @@ from .forwarded import ProxyHeaders
 __all__ = ["ServerState", "TrackedConnection"]
 
 SWEEP_INTERVAL = 1.0
+READ_SIZE = 64 * 1024
 
 
 class TrackedConnection(Protocol):
@@ -55,6 +56,8 @@ class ServerState:
             (`request.server.draining`) and refuses new handshakes.
         ended: nothing is served any more; a connection whose TLS handshake ends now is closed.
         requests, upgrades, accepted: counts since the start.
+        read_buffer: where the loop reads to, for all connections that speak HTTP; what it read is
+            copied before anybody else's turn.
         upgraded_connections: called for the number of open connections that were upgraded, which
             count towards `Limits.connections` too.
     """
@@ -83,6 +86,7 @@ class ServerState:
         self.requests = 0
         self.upgrades = 0
         self.accepted = 0
+        self.read_buffer = memoryview(bytearray(READ_SIZE))
         self.upgraded_connections: Callable[[], int] = _none
         self._wall_clock = wall_clock
         self._server_line = b"Server: %b\r\n" % server_header.encode() if server_header else b""

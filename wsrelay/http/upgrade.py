@@ -16,12 +16,13 @@ _OWNED_PREFIXES = (b"content-", b"sec-websocket-")
 class UpgradeTarget(Protocol):
     """What takes over the transport: an asyncio protocol that can be started."""
 
-    def start(self, transport: asyncio.Transport, trailing_data: bytes) -> None:
+    def start(self, transport: asyncio.Transport, trailing_data: bytes, descriptor: int) -> None:
         """Begin.
 
         Args:
             transport: the connection's transport, whose protocol this object is by now.
             trailing_data: the bytes that came behind the handshake.
+            descriptor: of the transport's socket; -1: it is not known.
         """
 
 
