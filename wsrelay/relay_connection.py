@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,12 @@ logger = logging.getLogger("wsrelay.relay")
 connections = logging.getLogger("wsrelay.connection")
 
 
+class Left(enum.Enum):
+    """What a connection has in place of the address that its seat was taken for."""
+
+    SEAT = enum.auto()
+
+
 class RelayConnection(Connection, asyncio.BufferedProtocol):
     """A connection that a relay made.
 
@@ -38,7 +45,7 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
         subprotocol: the chosen one, None for none.
     """
 
-    __slots__ = ("_address", "_counts", "client", "path", "relay", "subprotocol")
+    __slots__ = ("_seat", "client", "path", "relay", "subprotocol")
 
     def __init__(
         self,
@@ -54,8 +61,7 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
         self.client: Client | None = request.client
         self.path = request.path
         self.subprotocol: str | None = None
-        self._address = address
-        self._counts = True
+        self._seat: str | Left | None = address
 
     def on_control_message(self, payload: Any, sender: PID | None) -> None:
         """`ws.control`: transfer or reconfigure; nothing changes if any field is bad."""
@@ -141,9 +147,9 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
 
     def _leave_seat(self) -> None:
         # An end may come before the 101 fails: once is enough.
-        if self._counts:
-            self._counts = False
-            self.relay.seats.give_back(self._address)
+        address, self._seat = self._seat, Left.SEAT
+        if not isinstance(address, Left):
+            self.relay.seats.give_back(address)
 
     def describe(self) -> dict[str, Any]:
         """Facts for `process.info`."""

@@ -4,6 +4,7 @@ cimport cython
 
 from cpython.object cimport PyObject
 
+from wsrelay_core._flag cimport flag
 from wsrelay_core._inbox cimport Park
 from wsrelay_core._mail cimport MailProcess
 from wsrelay_core._process cimport Host
@@ -16,15 +17,15 @@ cdef class CoroutineProcess(MailProcess):
     cdef readonly object task
     cdef str task_name           # the PID as a plain str, which Task takes without a copy
     cdef Park park               # of its own task, made at the first wait, then used again
-    cdef public bint trap_links
     cdef object deadline         # TimerHandle of a cancel with deadline
     # What a fast step ended with and the task has not seen yet (decision 1 of the architecture).
-    cdef bint has_outcome
-    cdef int outcome_status
     cdef object outcome
-    cdef bint cancel_pending     # a self-cancel in a fast step, due at the next await
-    cdef object cancel_message
+    cdef signed char outcome_status
+    cdef flag has_outcome
+    cdef flag cancel_pending     # a self-cancel in a fast step, due at the next await
+    cdef public flag trap_links
     cdef int refusals            # awaits after its end, each answered with CancelledError
+    cdef object cancel_message
 
     cdef int begin(self) except -1
     cdef int fast_step(self, Park park) except -1

@@ -4,6 +4,7 @@ from types import CodeType, FrameType, TracebackType
 from typing import Any, Self, final
 
 from wsrelay_core._context import process_var as process_var
+from wsrelay_core._context import spawn_scope as spawn_scope
 from wsrelay_core._mail import MailProcess
 from wsrelay_core._pid import PID
 from wsrelay_core._process import Host

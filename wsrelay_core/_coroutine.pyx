@@ -12,11 +12,11 @@ import sys
 from asyncio import CancelledError, current_task
 
 from wsrelay_core._errors import LinkFailed
-from wsrelay_core._context import process_var
+from wsrelay_core._context import process_var, spawn_scope
 
 cimport cython
 from cpython.contextvars cimport (
-    PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit, PyContextVar_Set,
+    PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit, PyContextVar_Set, get_value,
 )
 from cpython.object cimport PyObject, PyObject_Call
 from cpython.ref cimport Py_XDECREF
@@ -39,6 +39,7 @@ cdef int PATIENT_REFUSALS = 16         # a dead process that goes on awaiting is
 
 cdef object Task = asyncio.Task
 cdef object process_variable = process_var
+cdef object scope_variable = spawn_scope
 
 cdef str NORMAL = "normal"
 cdef str ERROR = "error"
@@ -74,6 +75,8 @@ cdef class CoroutineProcess(MailProcess):
         PyContext_Enter(context)
         try:
             PyContextVar_Set(process_variable, self)
+            if get_value(scope_variable) is not None:
+                PyContextVar_Set(scope_variable, None)  # which it would keep, and not ask
         finally:
             PyContext_Exit(context)
         self.context = context

@@ -2,6 +2,7 @@
 
 from wsrelay_core._coroutine cimport CoroutineProcess
 from wsrelay_core._deadlines cimport Deadlines
+from wsrelay_core._flag cimport flag
 from wsrelay_core._frame cimport FrameCodec
 from wsrelay_core._gate cimport Gate
 from wsrelay_core._outbox cimport Outbox
@@ -30,18 +31,21 @@ cdef class Ending(Process):
     cdef readonly str topic
     cdef readonly object metadata
     cdef dict template                # payload of a client message without data; None: not made
-    cdef bint raw                     # payload of client messages is just the data
-    cdef bint joined
+
+    # What is so, each in a byte.
+    cdef flag raw                     # payload of client messages is just the data
+    cdef flag joined
+    cdef flag accepting               # no close frame is queued yet
+    cdef flag dirty                   # a flush at the end of the drain is ordered
+    cdef flag paused                  # reading is stopped: the target is full, or its turn is over
+    cdef flag lost                    # TCP has ended
+    cdef flag plain                   # no extension: frames can be shared by a broadcast
+    cdef flag clean
 
     # Where it is in its life.
     cdef int state
     cdef int patience                 # drains that the last answer to the client may still wait
-    cdef bint accepting               # no close frame is queued yet
-    cdef bint dirty                   # a flush at the end of the drain is ordered
-    cdef bint paused                  # reading is stopped: the target is full, or its turn is over
     cdef Gate gate                    # where it waits for its target, or None
-    cdef bint lost                    # TCP has ended
-    cdef bint plain                   # no extension: frames can be shared by a broadcast
     cdef Py_ssize_t pinned            # its part of the scheduler's `pinned`
 
     # The close record.
@@ -50,7 +54,6 @@ cdef class Ending(Process):
     cdef str cause
     cdef str initiator
     cdef str exit_reason
-    cdef bint clean
     cdef readonly unsigned long long messages_in
     cdef readonly unsigned long long bytes_in    # read from the wire since the 101
     cdef unsigned long long accepted             # messages towards the client

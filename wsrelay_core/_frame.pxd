@@ -16,6 +16,7 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from wsrelay_core._encode cimport close_body, server_frame  # for those who cimport from here
+from wsrelay_core._flag cimport flag
 from wsrelay_core._gather cimport Gather
 from wsrelay_core._wsproto cimport WsprotoLane
 
@@ -24,18 +25,20 @@ from wsrelay_core._wsproto cimport WsprotoLane
 cdef class FrameCodec:
     # -- what the last next() found; `payload` is let go of at NEED_MORE, FAILED and hold()
     cdef object payload
-    cdef readonly int close_code
     cdef readonly object close_reason
-    cdef readonly int error_code          # 0 while fine
     cdef readonly object error_reason
+    cdef readonly int close_code
+    cdef readonly int error_code          # 0 while fine
 
     # -- state for the caller's limits, true after NEED_MORE, CLOSE, FAILED and hold()
-    cdef readonly bint in_message         # a message or frame has begun and is not finished
     cdef readonly Py_ssize_t pinned       # bytes of memory that the unfinished and the held pin
+    cdef readonly flag in_message         # a message or frame has begun and is not finished
 
-    cdef readonly bint client             # read by PerMessageDeflate too
+    cdef readonly flag client             # read by PerMessageDeflate too
+    cdef flag _native                     # False: everything through wsproto (tests)
+    cdef flag _closed                     # CLOSE came: nothing more is read
+    cdef int _pieces                      # that wsproto may still read in this next()
     cdef object _deflate                  # wsproto's PerMessageDeflate, enabled, or None
-    cdef bint _native                     # False: everything through wsproto (tests)
     cdef uint64_t _max_message
     cdef uint64_t _max_fragments
 
@@ -51,12 +54,10 @@ cdef class FrameCodec:
     cdef unsigned char _head[14]          # a header that is cut; whole headers are read in place
     cdef unsigned char _head_size
     cdef unsigned char _opcode
-    cdef bint _in_frame                   # header done, payload not
-    cdef bint _by_wsproto                 # the lane of this frame
-    cdef bint _closed                     # CLOSE came: nothing more is read
+    cdef flag _in_frame                   # header done, payload not
+    cdef flag _by_wsproto                 # the lane of this frame
     cdef unsigned char _key[4]            # zero if unmasked
     cdef uint64_t _left                   # payload bytes still to come
-    cdef int _pieces                      # that wsproto may still read in this next()
     cdef Gather _gather                   # payload of a native frame that is cut
     cdef WsprotoLane _lane                # made when first needed: idle connections stay small
 

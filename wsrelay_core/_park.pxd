@@ -2,6 +2,7 @@
 
 cimport cython
 
+from wsrelay_core._flag cimport flag
 from wsrelay_core._mailbox cimport Waiter
 from wsrelay_core._process cimport Process
 
@@ -9,15 +10,15 @@ from wsrelay_core._process cimport Process
 @cython.final
 cdef class Park(Waiter):
     # What a waiting task awaits: as much of a future as asyncio.Task asks for.
-    cdef public bint _asyncio_future_blocking
     cdef Process owner  # set when the process's own task waits: woken by the scheduler
     cdef object loop
     cdef object callback         # the task's wake-up, while it waits
     cdef object context
-    cdef bint woken
-    cdef bint timed_out
-    cdef bint cancel_requested
     cdef object cancel_message
+    cdef public flag _asyncio_future_blocking
+    cdef flag woken
+    cdef flag timed_out
+    cdef flag cancel_requested
 
     cdef int begin(self) except -1
     cdef int call_back(self) except -1

@@ -2,6 +2,7 @@
 
 cimport cython
 
+from wsrelay_core._flag cimport flag
 from wsrelay_core._mailbox cimport Waiter
 from wsrelay_core._pid cimport PID
 from wsrelay_core._scheduler cimport Schedulable, Scheduler
@@ -64,7 +65,6 @@ cdef class Process(Schedulable):
     cdef readonly Scheduler scheduler
     cdef readonly Host host
     cdef readonly str entry        # registry id or qualified name of what runs, for logs
-    cdef readonly bint alive
     cdef readonly double started   # monotonic seconds
     cdef list names                # registered names, or None
     cdef object monitors           # Refs of who watches it, in order; see `with_ref`
@@ -73,6 +73,7 @@ cdef class Process(Schedulable):
     cdef set timers
     cdef object context            # contextvars.Context of its task, while that runs
     cdef int streak                # items its receivers took in a row without giving way
+    cdef readonly flag alive
 
     # Returns whether it was accepted. `many`: how many payloads were sent (payload is a tuple
     # from two on). `shared` is given by a broadcast only.

@@ -19,7 +19,7 @@ cdef tuple PLAIN = ("uvloop.loop", "asyncio.selector_events")
 cdef int plain_socket(object transport, int known) except? -2:
     """The descriptor of a transport's socket; -1 if writes must go through the transport.
 
-    Where it is `known`, the transport is not asked: uvloop's makes an object for that, and keeps it.
+    Where it is `known`, the transport is not asked: uvloop makes an object for that and keeps it.
     """
     if type(transport).__module__ not in PLAIN:
         return -1
