@@ -30,6 +30,7 @@ cdef extern from *:
 
 cdef Py_ssize_t FIRST_CAPACITY = 4
 cdef Py_ssize_t KEPT_CAPACITY = 64        # an empty ring larger than this is given back
+cdef Py_ssize_t SPARE_CAPACITY = 16384    # and one up to this is kept for whoever grows next
 cdef Py_ssize_t HIGH_COUNT = 1024         # rule 5 of the process semantics
 cdef Py_ssize_t HIGH_SIZE = 8 * 1024 * 1024
 cdef Py_ssize_t SHOWN = 60                # characters of a payload in a repr
@@ -142,9 +143,7 @@ cdef inline int remove_oldest(Mailbox box) except -1:
     box.head = (box.head + 1) & (box.capacity - 1)
     box.count -= 1
     if box.count == 0 and box.capacity > KEPT_CAPACITY:
-        PyMem_Free(box.ring)
-        box.ring = NULL
-        box.capacity = box.head = 0
+        give_back(box)
     if meter is not None:
         meter.count -= 1
         meter.handled += 1
@@ -152,6 +151,39 @@ cdef inline int remove_oldest(Mailbox box) except -1:
         if meter.gate is not None and meter.is_low():
             meter.gate.open()
     return 0
+
+
+# A mailbox that is filled and emptied by turns would grow from nothing each time, and have the system
+# clear the pages. So one large ring, of whichever mailbox was emptied last, waits for the next need.
+cdef Mail* spare = NULL
+cdef Py_ssize_t spare_capacity = 0
+
+
+cdef int give_back(Mailbox box) except -1:
+    """Take the empty ring from a mailbox; the larger one of two is kept."""
+    global spare, spare_capacity
+    cdef Mail* ring = box.ring
+    if spare_capacity < box.capacity <= SPARE_CAPACITY:
+        ring, spare = spare, ring
+        spare_capacity = box.capacity
+    PyMem_Free(ring)
+    box.ring = NULL
+    box.capacity = box.head = 0
+    return 0
+
+
+cdef Mail* new_ring(Py_ssize_t* capacity) except NULL:
+    """A ring of at least a capacity, which is set to what it has."""
+    global spare, spare_capacity
+    cdef Mail* ring
+    if capacity[0] > KEPT_CAPACITY and capacity[0] <= spare_capacity:
+        ring, spare = spare, NULL
+        capacity[0], spare_capacity = spare_capacity, 0
+        return ring
+    ring = <Mail*>PyMem_Malloc(<size_t>capacity[0] * sizeof(Mail))
+    if ring is NULL:
+        raise MemoryError()
+    return ring
 
 
 cdef class Mailbox:
@@ -183,9 +215,7 @@ cdef class Mailbox:
     cdef int grow(self) except -1:
         cdef Py_ssize_t capacity = self.capacity * 2 if self.capacity else FIRST_CAPACITY
         cdef Py_ssize_t until_end = self.capacity - self.head
-        cdef Mail* ring = <Mail*>PyMem_Malloc(<size_t>capacity * sizeof(Mail))
-        if ring is NULL:
-            raise MemoryError()
+        cdef Mail* ring = new_ring(&capacity)
         if self.ring is not NULL:
             memcpy(ring, self.ring + self.head, <size_t>until_end * sizeof(Mail))
             memcpy(ring + until_end, self.ring, <size_t>self.head * sizeof(Mail))
