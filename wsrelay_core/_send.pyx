@@ -23,15 +23,17 @@ cdef Process running_process():
 
     Raises NotAProcess when that process has ended, WrongThread in another thread.
     """
-    cdef object found = hinted_process()
+    cdef Process process = hinted_process()
+    if process is not None and process.alive:
+        return process
+    found = get_value(process_variable)
     if found is None:
-        found = get_value(process_variable)
-        if found is None:
-            return None
-    (<Process>found).scheduler.check_thread()
-    if not (<Process>found).alive:
-        raise NotAProcess(f"process {(<Process>found).pid} has ended")
-    return <Process>found
+        return None
+    process = <Process>found
+    process.scheduler.check_thread()
+    if not process.alive:
+        raise NotAProcess(f"process {process.pid} has ended")
+    return process
 
 
 def current_process():
