@@ -7,7 +7,7 @@ from wsrelay_core._errors import WrongThread, WSRelayError
 cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject, PyTypeObject, inquiry, traverseproc, visitproc
-from cpython.ref cimport Py_INCREF, Py_XDECREF
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.string cimport memcpy
 
 from wsrelay_core._slots cimport take_object
@@ -62,6 +62,23 @@ cdef class Message:
 
     def __repr__(self):
         return f"<Message {self.topic!r} {short(self.payload)} from {self.sender or 'outside'}>"
+
+
+cdef inline void give_field(Message message, Py_ssize_t offset, PyObject* value) noexcept:
+    """Set a field to a reference that the message owns from now on."""
+    cdef PyObject** field = <PyObject**>(<char*><PyObject*>message + offset)
+    cdef PyObject* old = field[0]
+    field[0] = value
+    Py_DECREF(<object>old)
+
+
+cdef inline Message message_of(Mail* mail):
+    """The Message that a mail is, with its references."""
+    cdef Message message = Message.__new__(Message)
+    give_field(message, TOPIC, mail.topic)
+    give_field(message, PAYLOAD, mail.payload)
+    give_field(message, SENDER, mail.sender)
+    return message
 
 
 cdef Message new_message(str topic, object payload, object sender):
@@ -123,11 +140,10 @@ cdef inline Mail* new_place(Mailbox box) except NULL:
 
 cdef inline int added(Mailbox box, Py_ssize_t size) except -1:
     """The new place has an item now."""
-    cdef Meter meter = box.meter
     box.count += 1
-    if meter is not None:
-        meter.count += 1
-        meter.size += size
+    if box.meter is not None:
+        box.meter.count += 1
+        box.meter.size += size
     if box.selective is not None:
         for waiter in list(box.selective):
             (<Waiter>waiter).wake()
@@ -138,18 +154,17 @@ cdef inline int added(Mailbox box, Py_ssize_t size) except -1:
 
 cdef inline int remove_oldest(Mailbox box) except -1:
     """The oldest place has no item any more: what it had belongs to the caller."""
-    cdef Meter meter = box.meter
     cdef Py_ssize_t size = box.ring[box.head].size
     box.head = (box.head + 1) & (box.capacity - 1)
     box.count -= 1
     if box.count == 0 and box.capacity > KEPT_CAPACITY:
         give_back(box)
-    if meter is not None:
-        meter.count -= 1
-        meter.handled += 1
-        meter.size -= size
-        if meter.gate is not None and meter.is_low():
-            meter.gate.open()
+    if box.meter is not None:
+        box.meter.count -= 1
+        box.meter.handled += 1
+        box.meter.size -= size
+        if box.meter.gate is not None and box.meter.is_low():
+            box.meter.gate.open()
     return 0
 
 
@@ -232,8 +247,7 @@ cdef class Mailbox:
         remove_oldest(self)
         if mail.payload is NULL:
             return take_object(mail.topic)
-        return new_message(<str>take_object(mail.topic), take_object(mail.payload),
-                           take_object(mail.sender))
+        return message_of(&mail)
 
     cdef object peek(self, Py_ssize_t index):
         """The item at a place, which is an object from now on; None if there is none."""
