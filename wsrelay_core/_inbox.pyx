@@ -46,15 +46,17 @@ cdef object seconds_of(object timeout):
 cdef class Receive:
     cdef int poll(self, PyObject** result) except? -1:
         """One step of the wait: PYGEN_RETURN with the item, or PYGEN_NEXT with a Park."""
-        cdef Inbox inbox = self.inbox
-        cdef Park park = self.park
-        if self.simple and not self.finished and inbox.owner.streak < BUDGET:
+        cdef Inbox inbox
+        cdef Park park
+        if self.simple and not self.finished and self.inbox.owner.streak < BUDGET:
+            if self.park is None and self.inbox.count > self.inbox.reserved:
+                self.inbox.owner.streak += 1
+                self.finished = True
+                give_object(self.inbox.take(), result)
+                return PYGEN_RETURN
+            inbox = self.inbox
+            park = self.park
             if park is None:
-                if inbox.count > inbox.reserved:
-                    inbox.owner.streak += 1
-                    self.finished = True
-                    give_object(inbox.take(), result)
-                    return PYGEN_RETURN
                 if inbox.count == 0 and not inbox.closed:
                     return self.wait(result)
             elif park.reserved_in is not None and inbox.count > 0 and inbox.first is None:
