@@ -15,18 +15,11 @@ from wsrelay_core._process cimport (
     Process, Ref, Shared, Timer, find_process, give_up, later, one_payload, watch,
 )
 from wsrelay_core._scheduler cimport Scheduler, running_schedulers
+from wsrelay_core._slots cimport (
+    METH_FASTCALL, METH_KEYWORDS, PyCFunction, PyCFunction_NewEx, PyMethodDef, PyObject_Vectorcall,
+)
 
-cdef extern from "Python.h":
-    ctypedef PyObject* (*PyCFunction)(PyObject*, PyObject*)
-    ctypedef struct PyMethodDef:
-        const char* ml_name
-        PyCFunction ml_meth
-        int ml_flags
-        const char* ml_doc
-    int METH_FASTCALL, METH_KEYWORDS
-    object PyCFunction_NewEx(PyMethodDef* method, PyObject* bound, object module)
-    PyObject* PyObject_Vectorcall(object function, PyObject* const* args, size_t count,
-                                  PyObject* names) except NULL
+cdef extern from *:
     PyObject* Py_NewRef(PyObject* value)
     PyObject *Py_True, *Py_False
     Py_UCS4 PyUnicode_READ_CHAR(object text, Py_ssize_t index)
