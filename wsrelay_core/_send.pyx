@@ -140,12 +140,15 @@ def send(dest, topic, payload=None, *payloads) -> bool:
     return send_payload(dest, topic, payload, 1 + len(payloads))
 
 
-cdef bint send_payload(object dest, object topic, object payload, Py_ssize_t many) except -1:
+cdef inline bint send_payload(object dest, object topic, object payload,
+                              Py_ssize_t many) except -1:
     """Do what `send` says with what `one_payload` would make of the payloads."""
-    cdef Process sender = running_process()
+    cdef Process sender = hinted_process()
     cdef Process process
+    if sender is None or not sender.alive:
+        sender = running_process()
     if type(topic) is not str or is_refused(<str>topic):
-        return send_payload(dest, check_topic(topic), payload, many)
+        topic = check_topic(topic)
     if type(dest) is PID and (<PID>dest).record is not None:
         process = <Process>(<PID>dest).record
         if sender is None or sender.scheduler is not process.scheduler:
