@@ -109,7 +109,7 @@ cdef class Connection(Receiving):
         elif self.state == OPEN:
             self.deadlines.start(self.opened)
             self.join()
-            if self.outbox.frames:
+            if self.outbox.count():
                 self.mark_dirty()  # somebody who found it among the processes was faster
         else:
             # The target ended between the answer of the handler and the 101.
@@ -226,7 +226,7 @@ cdef class Connection(Receiving):
         cdef dict info = Process.describe(self)
         info.update(
             state="running" if self.state == OPEN else "closing",
-            queue_length=len(self.outbox.frames or ()), queue_bytes=self.outbox.queued(),
+            queue_length=self.outbox.count(), queue_bytes=self.outbox.queued(),
             handled=self.messages_out, dropped=self.outbox.dropped + self.malformed,
             target=self.target_pid, last_rtt_ms=self.last_rtt_ms)
         return info

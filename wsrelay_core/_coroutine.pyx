@@ -29,7 +29,7 @@ from wsrelay_core._process cimport (
     Event, Host, Process, exit_in, new_event, new_result, reason_of,
 )
 from wsrelay_core._scheduler cimport Scheduler
-from wsrelay_core._hint cimport enter_task, leave_task, set_hint
+from wsrelay_core._hint cimport clear_hint, enter_task, leave_task, set_hint
 from wsrelay_core._slots cimport (
     EAGER_TASKS, PYGEN_ERROR, PYGEN_NEXT, PYGEN_RETURN, Py_None, PyIter_Send, PyTypeObject,
     give_object, set_slots, stop_with, take_exception, take_object,
@@ -138,13 +138,13 @@ cdef class CoroutineProcess(MailProcess):
         scheduler.stepping = None
         if status == PYGEN_NEXT and result == <PyObject*>park and not self.cancel_pending:
             Py_XDECREF(result)
-            set_hint(None)
+            clear_hint()
             leave_task(scheduler.loop, task)
             return 0
         if status == PYGEN_ERROR:
             result = take_exception()
         self.outcome = take_object(result)
-        set_hint(None)
+        clear_hint()
         leave_task(scheduler.loop, task)
         if self.cancel_pending:
             self.settle_cancel()
@@ -185,7 +185,7 @@ cdef class CoroutineProcess(MailProcess):
         scheduler.stepping = self
         set_hint(self)
         status = PyIter_Send(<PyObject*>self.coroutine, value, result)
-        set_hint(None)
+        clear_hint()
         scheduler.stepping = outer
         return self.after_step(status, result)
 

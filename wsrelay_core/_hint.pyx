@@ -4,37 +4,20 @@ The truth is in the context variable and in asyncio; each way here checks that i
 """
 
 import asyncio
+import os
 
 from cpython.dict cimport PyDict_SetDefault
 from cpython.object cimport PyObject
 
-from wsrelay_core._process cimport Process
-
-cdef extern from *:
-    """
-    /* The context that this thread is in; NULL before the first use of one. */
-    static inline PyObject* wsrelay_context(void) { return PyThreadState_Get()->context; }
-    """
-    PyObject* thread_context "wsrelay_context"()
-
-# The process whose coroutine is stepped, by a drain or by its task. It is believed only where the
-# thread is in that process's own context, which no other thread and no other task can be in at the
-# same time.
-cdef Process hint = None
+cdef PyObject* hint = NULL
 
 
-cdef int set_hint(Process process) except -1:
-    """None after each step, even where it was amid another one's: that one is found without."""
-    global hint
-    hint = process
-    return 0
+def _forget_hint() -> None:
+    """In a forked child no process of the parent runs, and the thread is not what it was."""
+    clear_hint()
 
 
-cdef Process hinted_process():
-    """The running process, if it is being stepped and no other context is in force; else None."""
-    if hint is not None and thread_context() == <PyObject*>hint.context:
-        return hint
-    return None
+os.register_at_fork(after_in_child=_forget_hint)
 
 
 # `asyncio._enter_task` and `_leave_task` set and clear this dict (loop -> running task) up to
@@ -67,6 +50,10 @@ cdef int enter_task(object loop, object task) except -1:
 cdef int leave_task(object loop, object task) except -1:
     if running_tasks is None:
         asyncio._leave_task(loop, task)
+    elif len(running_tasks) == 1:
+        # A deleted key leaves its mark in the table, which the next look-ups go around: an empty
+        # dict is set anew in less time.
+        running_tasks.clear()
     else:
         del running_tasks[loop]
     return 0

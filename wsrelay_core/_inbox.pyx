@@ -17,7 +17,9 @@ from wsrelay_core._park cimport Park, exception_of, new_park
 from wsrelay_core._process cimport Process
 from wsrelay_core._scheduler cimport monotonic
 from wsrelay_core._slots cimport (
-    PYGEN_NEXT, PYGEN_RETURN, PyTypeObject, give_object, set_slots, stop_with,
+    METH_FASTCALL, METH_KEYWORDS, PYGEN_NEXT, PYGEN_RETURN, PyCFunction, PyDescr_NewMethod,
+    PyMethod_New, PyMethodDef, PyObject_Vectorcall, PyType_Modified, PyTypeObject, give_object,
+    set_slots, stop_with,
 )
 
 cdef int BUDGET = 256                  # rule 6: items in a row before others get their turn
@@ -46,15 +48,17 @@ cdef object seconds_of(object timeout):
 cdef class Receive:
     cdef int poll(self, PyObject** result) except? -1:
         """One step of the wait: PYGEN_RETURN with the item, or PYGEN_NEXT with a Park."""
-        cdef Inbox inbox = self.inbox
-        cdef Park park = self.park
-        if self.simple and not self.finished and inbox.owner.streak < BUDGET:
+        cdef Inbox inbox
+        cdef Park park
+        if self.simple and not self.finished and self.inbox.owner.streak < BUDGET:
+            if self.park is None and self.inbox.count > self.inbox.reserved:
+                self.inbox.owner.streak += 1
+                self.finished = True
+                give_object(self.inbox.take(), result)
+                return PYGEN_RETURN
+            inbox = self.inbox
+            park = self.park
             if park is None:
-                if inbox.count > inbox.reserved:
-                    inbox.owner.streak += 1
-                    self.finished = True
-                    give_object(inbox.take(), result)
-                    return PYGEN_RETURN
                 if inbox.count == 0 and not inbox.closed:
                     return self.wait(result)
             elif park.reserved_in is not None and inbox.count > 0 and inbox.first is None:
@@ -366,3 +370,24 @@ cdef int receive_send(PyObject* self, PyObject* value, PyObject** result) except
 
 
 set_slots(<PyTypeObject*>Receive, <void*>receive_next, <void*>receive_send)
+
+
+# The usual `receive()`, without arguments, spares what Cython does for all kinds of calls.
+
+
+cdef PyObject* receive_quickly(PyObject* inbox, PyObject* const* args, Py_ssize_t count,
+                               PyObject* names) except NULL:
+    cdef PyObject* receive = NULL
+    if count != 0 or names is not NULL:
+        return PyObject_Vectorcall(PyMethod_New(any_receive, <object>inbox), args, count, names)
+    give_object((<Inbox>inbox).simple_receive(False), &receive)
+    return receive
+
+
+cdef object any_receive = Inbox.receive
+cdef bytes receive_text = f"receive($self, timeout=None)\n--\n\n{Inbox.receive.__doc__}".encode()
+cdef PyMethodDef receive_method = PyMethodDef(
+    "receive", <PyCFunction>receive_quickly, METH_FASTCALL | METH_KEYWORDS, receive_text)
+(<dict>(<PyTypeObject*>Inbox).tp_dict)["receive"] = PyDescr_NewMethod(
+    <PyTypeObject*>Inbox, &receive_method)
+PyType_Modified(<PyTypeObject*>Inbox)

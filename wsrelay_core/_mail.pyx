@@ -9,15 +9,24 @@ from wsrelay_core._process cimport Event, Process, Ref, Shared
 cdef inline Inbox open_box(MailProcess process, str topic, bint always):
     """Where a message goes; None when that is closed or full, or the process has ended."""
     cdef Inbox box = process.box if process.topics is None else process.box_of(topic)
-    cdef Meter meter = process.meter
     if box is None:
         if not process.alive:
             return None
         box = process.box = process.new_inbox()
-    if box.closed or (meter.limit and meter.count >= meter.limit and not always):
-        meter.dropped += 1
+    if box.closed or (process.meter.limit and process.meter.count >= process.meter.limit
+                      and not always):
+        process.meter.dropped += 1
         return None
     return box
+
+
+cdef inline bint put_in_box(MailProcess process, str topic, object payload, PID sender,
+                            Py_ssize_t size, bint always) except -1:
+    cdef Inbox box = open_box(process, topic, always)
+    if box is None:
+        return False
+    box.put_message(topic, payload, sender, size)
+    return True
 
 
 cdef class MailProcess(Process):
@@ -28,16 +37,12 @@ cdef class MailProcess(Process):
 
     cdef bint deliver(self, str topic, object payload, Py_ssize_t many, PID sender,
                       Shared shared) except -1:
-        return self.post(topic, payload, sender, 0, False)
+        return put_in_box(self, topic, payload, sender, 0, False)
 
     cdef bint post(self, str topic, object payload, PID sender, Py_ssize_t size,
                    bint always) except -1:
         """Put a message into its box; with `always` a full mailbox takes it too."""
-        cdef Inbox box = open_box(self, topic, always)
-        if box is None:
-            return False
-        box.put_message(topic, payload, sender, size)
-        return True
+        return put_in_box(self, topic, payload, sender, size, always)
 
     def ask(self, str topic, payload, sender, future) -> bool:
         """Deliver a message whose `reply` resolves `future`."""

@@ -7,7 +7,7 @@ from wsrelay_core._errors import WrongThread, WSRelayError
 cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject, PyTypeObject, inquiry, traverseproc, visitproc
-from cpython.ref cimport Py_INCREF, Py_XDECREF
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.string cimport memcpy
 
 from wsrelay_core._slots cimport take_object
@@ -30,6 +30,7 @@ cdef extern from *:
 
 cdef Py_ssize_t FIRST_CAPACITY = 4
 cdef Py_ssize_t KEPT_CAPACITY = 64        # an empty ring larger than this is given back
+cdef Py_ssize_t SPARE_CAPACITY = 16384    # and one up to this is kept for whoever grows next
 cdef Py_ssize_t HIGH_COUNT = 1024         # rule 5 of the process semantics
 cdef Py_ssize_t HIGH_SIZE = 8 * 1024 * 1024
 cdef Py_ssize_t SHOWN = 60                # characters of a payload in a repr
@@ -61,6 +62,23 @@ cdef class Message:
 
     def __repr__(self):
         return f"<Message {self.topic!r} {short(self.payload)} from {self.sender or 'outside'}>"
+
+
+cdef inline void give_field(Message message, Py_ssize_t offset, PyObject* value) noexcept:
+    """Set a field to a reference that the message owns from now on."""
+    cdef PyObject** field = <PyObject**>(<char*><PyObject*>message + offset)
+    cdef PyObject* old = field[0]
+    field[0] = value
+    Py_DECREF(<object>old)
+
+
+cdef inline Message message_of(Mail* mail):
+    """The Message that a mail is, with its references."""
+    cdef Message message = Message.__new__(Message)
+    give_field(message, TOPIC, mail.topic)
+    give_field(message, PAYLOAD, mail.payload)
+    give_field(message, SENDER, mail.sender)
+    return message
 
 
 cdef Message new_message(str topic, object payload, object sender):
@@ -122,11 +140,10 @@ cdef inline Mail* new_place(Mailbox box) except NULL:
 
 cdef inline int added(Mailbox box, Py_ssize_t size) except -1:
     """The new place has an item now."""
-    cdef Meter meter = box.meter
     box.count += 1
-    if meter is not None:
-        meter.count += 1
-        meter.size += size
+    if box.meter is not None:
+        box.meter.count += 1
+        box.meter.size += size
     if box.selective is not None:
         for waiter in list(box.selective):
             (<Waiter>waiter).wake()
@@ -137,21 +154,51 @@ cdef inline int added(Mailbox box, Py_ssize_t size) except -1:
 
 cdef inline int remove_oldest(Mailbox box) except -1:
     """The oldest place has no item any more: what it had belongs to the caller."""
-    cdef Meter meter = box.meter
     cdef Py_ssize_t size = box.ring[box.head].size
     box.head = (box.head + 1) & (box.capacity - 1)
     box.count -= 1
     if box.count == 0 and box.capacity > KEPT_CAPACITY:
-        PyMem_Free(box.ring)
-        box.ring = NULL
-        box.capacity = box.head = 0
-    if meter is not None:
-        meter.count -= 1
-        meter.handled += 1
-        meter.size -= size
-        if meter.gate is not None and meter.is_low():
-            meter.gate.open()
+        give_back(box)
+    if box.meter is not None:
+        box.meter.count -= 1
+        box.meter.handled += 1
+        box.meter.size -= size
+        if box.meter.gate is not None and box.meter.is_low():
+            box.meter.gate.open()
     return 0
+
+
+# A mailbox that is filled and emptied by turns would grow from nothing each time, and have the system
+# clear the pages. So one large ring, of whichever mailbox was emptied last, waits for the next need.
+cdef Mail* spare = NULL
+cdef Py_ssize_t spare_capacity = 0
+
+
+cdef int give_back(Mailbox box) except -1:
+    """Take the empty ring from a mailbox; the larger one of two is kept."""
+    global spare, spare_capacity
+    cdef Mail* ring = box.ring
+    if spare_capacity < box.capacity <= SPARE_CAPACITY:
+        ring, spare = spare, ring
+        spare_capacity = box.capacity
+    PyMem_Free(ring)
+    box.ring = NULL
+    box.capacity = box.head = 0
+    return 0
+
+
+cdef Mail* new_ring(Py_ssize_t* capacity) except NULL:
+    """A ring of at least a capacity, which is set to what it has."""
+    global spare, spare_capacity
+    cdef Mail* ring
+    if capacity[0] > KEPT_CAPACITY and capacity[0] <= spare_capacity:
+        ring, spare = spare, NULL
+        capacity[0], spare_capacity = spare_capacity, 0
+        return ring
+    ring = <Mail*>PyMem_Malloc(<size_t>capacity[0] * sizeof(Mail))
+    if ring is NULL:
+        raise MemoryError()
+    return ring
 
 
 cdef class Mailbox:
@@ -183,9 +230,7 @@ cdef class Mailbox:
     cdef int grow(self) except -1:
         cdef Py_ssize_t capacity = self.capacity * 2 if self.capacity else FIRST_CAPACITY
         cdef Py_ssize_t until_end = self.capacity - self.head
-        cdef Mail* ring = <Mail*>PyMem_Malloc(<size_t>capacity * sizeof(Mail))
-        if ring is NULL:
-            raise MemoryError()
+        cdef Mail* ring = new_ring(&capacity)
         if self.ring is not NULL:
             memcpy(ring, self.ring + self.head, <size_t>until_end * sizeof(Mail))
             memcpy(ring + until_end, self.ring, <size_t>self.head * sizeof(Mail))
@@ -202,8 +247,7 @@ cdef class Mailbox:
         remove_oldest(self)
         if mail.payload is NULL:
             return take_object(mail.topic)
-        return new_message(<str>take_object(mail.topic), take_object(mail.payload),
-                           take_object(mail.sender))
+        return message_of(&mail)
 
     cdef object peek(self, Py_ssize_t index):
         """The item at a place, which is an object from now on; None if there is none."""

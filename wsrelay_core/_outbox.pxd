@@ -18,7 +18,8 @@ cdef class Outbox:
     cdef object transport
     cdef int socket                   # descriptor for writes without the transport, or -1
     cdef bint behind                  # the transport may hold what came before
-    cdef list frames                  # whole frames not yet given to the transport; None: none
+    cdef bytes only                   # the one frame not yet given to the transport, or None
+    cdef list frames                  # all of them when there are more, or were; else None
     cdef Py_ssize_t size              # what they cost, in bytes
     cdef Py_ssize_t control           # the part of `size` that no policy may drop
     cdef Py_ssize_t backlog           # bytes that the transport could not write yet
@@ -46,7 +47,9 @@ cdef class Outbox:
     cpdef int write_out(self) except -1
     cdef int write_all(self) except -1
     cdef int write_part(self) except -1
-    cdef int give(self, list frames) except -1
+    cdef int give(self, bytes data) except -1
+    cdef list listed(self)
+    cdef Py_ssize_t count(self) except -1
     cpdef int pause(self) except -1
     cpdef int resume(self) except -1
     cdef bint caught_up(self) except -1

@@ -68,13 +68,27 @@ cdef class Outbox:
         return self.put_over(frame, cost)
 
     cdef inline int append(self, bytes frame, Py_ssize_t cost) except -1:
-        if self.frames is None:
-            self.frames = []
-        self.frames.append(frame)
+        if self.only is None and self.frames is None:
+            self.only = frame
+        else:
+            self.listed().append(frame)
         self.size += cost
         if self.size + self.backlog > self.high_water:
             self.high_water = self.size + self.backlog
         return 0
+
+    cdef list listed(self):
+        """The frames as a list, which a single one does not need."""
+        if self.frames is None:
+            self.frames = []
+            if self.only is not None:
+                self.frames.append(self.only)
+                self.only = None
+        return self.frames
+
+    cdef Py_ssize_t count(self) except -1:
+        """Frames that wait here."""
+        return 1 if self.only is not None else len(self.frames or ())
 
     cdef int put_over(self, bytes frame, Py_ssize_t cost) except -1:
         """The frame would pass the limit: write what is queued first, then ask the policy."""
@@ -96,14 +110,15 @@ cdef class Outbox:
         cdef Py_ssize_t index = 0
         cdef Py_ssize_t fixed = self.backlog + self.control
         cdef bytes frame
-        if self.frames is None or fixed and fixed + room > self.limit:
+        cdef list frames = self.listed()
+        if fixed and fixed + room > self.limit:
             return False  # nor would it fit if all were dropped
-        while index < len(self.frames) and self.queued() and self.queued() + room > self.limit:
-            frame = self.frames[index]
+        while index < len(frames) and self.queued() and self.queued() + room > self.limit:
+            frame = frames[index]
             if frame[0] & 0x08:  # control frames (RFC 6455 5.5) stay
                 index += 1
                 continue
-            del self.frames[index]
+            del frames[index]
             self.size -= len(frame) + FRAME_COST
             self.dropped += 1
             self.withdrawn += 1
@@ -128,8 +143,8 @@ cdef class Outbox:
 
     cpdef int flush(self) except -1:
         """Give the transport what waits, until it asks to wait."""
-        if self.frames and not self.paused and self.transport is not None:
-            if self.size <= PART:
+        if self.size and not self.paused and self.transport is not None:
+            if self.only is not None or self.size <= PART:
                 self.write_all()
             else:
                 while self.frames and not self.paused:
@@ -140,15 +155,16 @@ cdef class Outbox:
 
     cpdef int write_out(self) except -1:
         """Give the transport what waits, even if it asks to wait."""
-        while self.frames:
+        while self.listed():
             self.write_part()
         return 0
 
     cdef int write_all(self) except -1:
-        cdef list frames = self.frames
-        self.frames = None
+        # Not one reference is kept: the transport may copy, and three times the queue is too much.
+        cdef bytes data = self.only if self.frames is None else b"".join(self.frames)
+        self.only = self.frames = None
         self.size = self.control = 0
-        return self.give(frames)
+        return self.give(data)
 
     cdef int write_part(self) except -1:
         """The first frames, as many as make a part; one that is larger than a part goes alone."""
@@ -163,16 +179,14 @@ cdef class Outbox:
             size += cost
             if frame[0] & 0x08:
                 self.control -= cost
-        part = self.frames[:count]
+        frame = self.frames[0] if count == 1 else b"".join(self.frames[:count])
         del self.frames[:count]
         self.size -= size
-        return self.give(part)
+        return self.give(frame)
 
-    cdef int give(self, list frames) except -1:
-        cdef bytes data = frames[0] if len(frames) == 1 else b"".join(frames)
+    cdef int give(self, bytes data) except -1:
         cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
         cdef Py_ssize_t sent = 0
-        frames.clear()  # the transport may copy, and three times the queue is too much
         self.written += size
         if self.socket >= 0 and (not self.behind or self.caught_up()):
             sent = send_now(self.socket, data)
@@ -208,7 +222,7 @@ cdef class Outbox:
         if self.pong is not None:
             pong, self.pong = self.pong, None
             self.put_control(pong)
-            self.frames.insert(0, self.frames.pop())  # nothing may come behind a close frame
+            self.listed().insert(0, self.listed().pop())  # nothing may come behind a close frame
         self.flush()
         self.dropping = self.dropping and self.paused
         return 0
@@ -247,7 +261,7 @@ cdef class Outbox:
 
     cpdef int close(self) except -1:
         """The transport has ended."""
-        self.transport = self.frames = self.pong = None
+        self.transport = self.only = self.frames = self.pong = None
         self.socket = -1
         self.size = self.control = self.backlog = 0
         return 0

@@ -6,6 +6,8 @@ import orjson
 
 from cpython.buffer cimport PyObject_CheckBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_Next, PyDict_Size
+from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_FromObject
 
 from wsrelay_core._frame cimport FrameCodec, server_frame
@@ -24,10 +26,15 @@ cdef bytes frame_of(object payload, FrameCodec codec, bint plain, Shared shared)
 
     `plain`: the connection has no extension, so that a frame may be shared by a broadcast.
     """
+    cdef PyObject *data_found = NULL
+    cdef PyObject *kind_found = NULL
     cdef object data, kind
     if plain and shared is not None and shared.frame is not None:
         return shared.frame
-    if type(payload) is dict:
+    if type(payload) is dict and has_just_both(<dict>payload, &kind_found, &data_found):
+        kind = <object>kind_found
+        data = <object>data_found
+    elif type(payload) is dict:
         kind = (<dict>payload).get(TYPE_KEY)
         data = (<dict>payload).get(DATA_KEY)
     elif isinstance(payload, dict):
@@ -38,6 +45,21 @@ cdef bytes frame_of(object payload, FrameCodec codec, bint plain, Shared shared)
     if type(data) is str and (kind is None or kind == TEXT_NAME):
         return text_frame(<str>data, TEXT, codec, plain, shared)
     return any_frame(kind, data, codec, plain, shared)
+
+
+cdef inline bint has_just_both(dict payload, PyObject** kind, PyObject** data) noexcept:
+    """Whether its two keys are the very names of literals in code: this spares the look-ups."""
+    cdef PyObject *key
+    cdef PyObject *value
+    cdef Py_ssize_t position = 0
+    if PyDict_Size(payload) != 2:
+        return False
+    while PyDict_Next(payload, &position, &key, &value):
+        if key == <PyObject*>TYPE_KEY:
+            kind[0] = value
+        elif key == <PyObject*>DATA_KEY:
+            data[0] = value
+    return kind[0] is not NULL and data[0] is not NULL
 
 
 cdef bytes text_frame(str data, int opcode, FrameCodec codec, bint plain, Shared shared):

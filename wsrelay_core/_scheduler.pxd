@@ -1,9 +1,14 @@
 """The run queue of one App on one loop, its drains, and its shared timers."""
 
 cimport cython
-from cpython.pythread cimport PyThread_get_thread_ident
 
 from wsrelay_core._pid cimport PID, ProcessTable
+
+cdef extern from *:
+    """
+    static inline unsigned long wsrelay_thread(void) { return PyThreadState_Get()->thread_id; }
+    """
+    unsigned long this_thread "wsrelay_thread"()  # as `threading.get_ident`
 
 
 cdef class Schedulable:
@@ -72,7 +77,7 @@ cdef class Scheduler:
     cdef int finish_drain(self) except -1
     cdef int put_back(self, list batch, Py_ssize_t index) except -1
     cdef inline int check_thread(self) except -1:
-        if PyThread_get_thread_ident() != self.thread:
+        if this_thread() != self.thread:
             self.refuse_thread()
         return 0
 

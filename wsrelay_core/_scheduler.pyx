@@ -6,7 +6,6 @@ import os
 from wsrelay_core._errors import NoApp, WrongThread
 
 cimport cython
-from cpython.pythread cimport PyThread_get_thread_ident
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from wsrelay_core._pid cimport PID, ProcessTable
@@ -162,7 +161,7 @@ cdef class Scheduler:
         self.table = ProcessTable()
         self.timers = TimerWheel(self)
         self.context = contextvars.Context()
-        self.thread = PyThread_get_thread_ident()
+        self.thread = this_thread()
         self.ready = []
         self.dirty = []
         self.ending = []

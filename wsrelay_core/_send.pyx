@@ -6,6 +6,7 @@ from wsrelay_core._context import process_var, scheduler_var
 from wsrelay_core._errors import NoApp, NotAProcess
 
 from cpython.contextvars cimport get_value
+from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_FromObject
 
 from wsrelay_core._hint cimport hinted_process
@@ -14,6 +15,14 @@ from wsrelay_core._process cimport (
     Process, Ref, Shared, Timer, find_process, give_up, later, one_payload, watch,
 )
 from wsrelay_core._scheduler cimport Scheduler, running_schedulers
+from wsrelay_core._slots cimport (
+    METH_FASTCALL, METH_KEYWORDS, PyCFunction, PyCFunction_NewEx, PyMethodDef, PyObject_Vectorcall,
+)
+
+cdef extern from *:
+    PyObject* Py_NewRef(PyObject* value)
+    PyObject *Py_True, *Py_False
+    Py_UCS4 PyUnicode_READ_CHAR(object text, Py_ssize_t index)
 
 cdef object process_variable = process_var
 
@@ -23,15 +32,17 @@ cdef Process running_process():
 
     Raises NotAProcess when that process has ended, WrongThread in another thread.
     """
-    cdef object found = hinted_process()
+    cdef Process process = hinted_process()
+    if process is not None and process.alive:
+        return process
+    found = get_value(process_variable)
     if found is None:
-        found = get_value(process_variable)
-        if found is None:
-            return None
-    (<Process>found).scheduler.check_thread()
-    if not (<Process>found).alive:
-        raise NotAProcess(f"process {(<Process>found).pid} has ended")
-    return <Process>found
+        return None
+    process = <Process>found
+    process.scheduler.check_thread()
+    if not process.alive:
+        raise NotAProcess(f"process {process.pid} has ended")
+    return process
 
 
 def current_process():
@@ -92,6 +103,10 @@ cdef Process find(object dest):
     return current_scheduler().table.find(dest)
 
 
+cdef inline bint is_refused(str topic) noexcept:
+    return len(topic) == 0 or PyUnicode_READ_CHAR(topic, 0) == c"@"
+
+
 cpdef str check_topic(object topic):
     """The topic as an exact `str`; raises TypeError, ValueError for one that may not be sent."""
     if not isinstance(topic, str):
@@ -120,9 +135,19 @@ def send(dest, topic, payload=None, *payloads) -> bool:
         TypeError, ValueError: `topic` or `dest` is none.
         InvalidPID: `dest` looks like a PID and is malformed.
     """
-    cdef Process sender = running_process()
+    if payloads:
+        payload = (payload, *payloads)
+    return send_payload(dest, topic, payload, 1 + len(payloads))
+
+
+cdef inline bint send_payload(object dest, object topic, object payload,
+                              Py_ssize_t many) except -1:
+    """Do what `send` says with what `one_payload` would make of the payloads."""
+    cdef Process sender = hinted_process()
     cdef Process process
-    if type(topic) is not str or len(<str>topic) == 0 or (<str>topic)[0] == "@":
+    if sender is None or not sender.alive:
+        sender = running_process()
+    if type(topic) is not str or is_refused(<str>topic):
         topic = check_topic(topic)
     if type(dest) is PID and (<PID>dest).record is not None:
         process = <Process>(<PID>dest).record
@@ -132,10 +157,26 @@ def send(dest, topic, payload=None, *payloads) -> bool:
         process = current_scheduler().table.find(dest)
         if process is None:
             return False
-    if payloads:
-        payload = (payload, *payloads)
-    return process.deliver(<str>topic, payload, 1 + len(payloads),
-                           None if sender is None else sender.pid, None)
+    return process.deliver(<str>topic, payload, many, None if sender is None else sender.pid, None)
+
+
+# The usual call, of three arguments by place, spares what Cython does for all kinds of calls; and
+# the interpreter knows how to call a built-in function without asking.
+
+
+cdef PyObject* send_quickly(PyObject* module, PyObject* const* args, Py_ssize_t count,
+                            PyObject* names) except NULL:
+    if count != 3 or names is not NULL:
+        return PyObject_Vectorcall(any_send, args, count, names)
+    sent = send_payload(<object>args[0], <object>args[1], <object>args[2], 1)
+    return Py_NewRef(Py_True if sent else Py_False)
+
+
+cdef PyMethodDef send_method
+cdef bytes send_text = f"send(dest, topic, payload=None, *payloads)\n--\n\n{send.__doc__}".encode()
+cdef object any_send = send
+send_method = PyMethodDef("send", <PyCFunction>send_quickly, METH_FASTCALL | METH_KEYWORDS, send_text)
+send = PyCFunction_NewEx(&send_method, NULL, __name__)
 
 
 def broadcast(dests, topic, *payloads) -> int:

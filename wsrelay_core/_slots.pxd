@@ -1,4 +1,4 @@
-"""Generator slots of C types, and what the interpreter wants in them.
+"""Generator slots and quick functions of C types, and what the interpreter wants in them.
 
 `am_send` ends an await without an exception object (3.11 and asyncio use it); `tp_iternext` is what
 `await` uses on 3.12 and later, and has to end with a StopIteration when there is a value.
@@ -59,7 +59,22 @@ cdef extern from *:
     PyObject* take_exception "wsrelay_take_exception"()
     PyObject* stop_with "wsrelay_stop_with"(PyObject* value)
     ctypedef struct PyTypeObject:
-        pass
+        PyObject* tp_dict
+    # A function or method that the interpreter calls without asking what kind of callable it is, and
+    # that looks itself at how it was called.
+    ctypedef PyObject* (*PyCFunction)(PyObject*, PyObject*)
+    ctypedef struct PyMethodDef:
+        const char* ml_name
+        PyCFunction ml_meth
+        int ml_flags
+        const char* ml_doc
+    int METH_FASTCALL, METH_KEYWORDS
+    object PyCFunction_NewEx(PyMethodDef* method, PyObject* bound, object module)
+    object PyDescr_NewMethod(PyTypeObject* type, PyMethodDef* method)
+    object PyMethod_New(object function, object bound)
+    PyObject* PyObject_Vectorcall(object function, PyObject* const* args, size_t count,
+                                  PyObject* names) except NULL
+    void PyType_Modified(PyTypeObject* type)
     void set_slots "wsrelay_set_slots"(PyTypeObject* type, void* next, void* send)
     int PYGEN_RETURN, PYGEN_ERROR, PYGEN_NEXT
     int PyIter_Send(PyObject* iter, PyObject* arg, PyObject** result) noexcept
