@@ -36,8 +36,7 @@ cdef class Meter:
     cdef readonly Py_ssize_t count
     cdef readonly Py_ssize_t size
     cdef readonly Py_ssize_t limit       # mailbox_max, 0 for no limit
-    cdef Py_ssize_t high_count           # high-water marks; see set_limit
-    cdef Py_ssize_t high_size
+    cdef Py_ssize_t high_count           # high-water mark; see set_limit
     cdef readonly Py_ssize_t dropped
     cdef readonly unsigned long long handled
     cdef object gate                     # where connections wait for room (`open()` it); or None

@@ -28,7 +28,7 @@ cdef extern from *:
     Py_ssize_t PAYLOAD "offsetof(struct __pyx_obj_12wsrelay_core_8_mailbox_Message, payload)"
     Py_ssize_t SENDER "offsetof(struct __pyx_obj_12wsrelay_core_8_mailbox_Message, sender)"
 
-cdef Py_ssize_t FIRST_CAPACITY = 4
+cdef Py_ssize_t FIRST_CAPACITY = 2         # most have one message at a time
 cdef Py_ssize_t KEPT_CAPACITY = 64        # an empty ring larger than this is given back
 cdef Py_ssize_t SPARE_CAPACITY = 16384    # and one up to this is kept for whoever grows next
 cdef Py_ssize_t HIGH_COUNT = 1024         # rule 5 of the process semantics
@@ -109,13 +109,12 @@ cdef class Waiter:
 cdef class Meter:
     def __cinit__(self):
         self.high_count = HIGH_COUNT
-        self.high_size = HIGH_SIZE
 
     cdef bint is_high(self) noexcept:
-        return self.count >= self.high_count or self.size >= self.high_size
+        return self.count >= self.high_count or self.size >= HIGH_SIZE
 
     cdef bint is_low(self) noexcept:
-        return self.count * 2 < self.high_count and self.size * 2 < self.high_size
+        return self.count * 2 < self.high_count and self.size * 2 < HIGH_SIZE
 
     cdef int set_limit(self, Py_ssize_t limit) except -1:
         """Bound the number of messages; the high-water mark is then half of it."""

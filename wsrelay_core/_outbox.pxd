@@ -2,6 +2,8 @@
 
 cimport cython
 
+from wsrelay_core._flag cimport flag
+
 cdef enum:
     DROPPED = 0
     ACCEPTED = 1
@@ -17,21 +19,21 @@ cdef enum:
 cdef class Outbox:
     cdef object transport
     cdef int socket                   # descriptor for writes without the transport, or -1
-    cdef bint behind                  # the transport may hold what came before
+    cdef signed char policy
+    cdef flag behind                  # the transport may hold what came before
+    cdef readonly flag dropping       # frames were dropped since the client last caught up
+    cdef flag untold                  # and nobody was told of it yet
+    cdef readonly flag paused         # the transport asked to wait
     cdef bytes only                   # the one frame not yet given to the transport, or None
     cdef list frames                  # all of them when there are more, or were; else None
     cdef Py_ssize_t size              # what they cost, in bytes
     cdef Py_ssize_t control           # the part of `size` that no policy may drop
     cdef Py_ssize_t backlog           # bytes that the transport could not write yet
     cdef readonly Py_ssize_t limit
-    cdef int policy
     cdef readonly Py_ssize_t high_water
     cdef readonly unsigned long long written    # bytes given to the transport
     cdef readonly unsigned long long dropped    # frames, by the policy
     cdef readonly unsigned long long withdrawn  # those of them that had been accepted
-    cdef readonly bint dropping       # frames were dropped since the client last caught up
-    cdef bint untold                  # and nobody was told of it yet
-    cdef readonly bint paused         # the transport asked to wait
     cdef readonly object broken       # exception of a write, or None
     cdef bytes pong                   # while paused only the newest one is kept
     cdef list waiting                 # (below, future) of `drained`, or None
