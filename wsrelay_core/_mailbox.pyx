@@ -167,8 +167,8 @@ cdef inline int remove_oldest(Mailbox box) except -1:
     return 0
 
 
-# A mailbox that is filled and emptied by turns would grow from nothing each time, and have the system
-# clear the pages. So one large ring, of whichever mailbox was emptied last, waits for the next need.
+# A mailbox that is filled and emptied by turns would grow from nothing each time, and have the
+# system clear the pages. So one large ring of all that were emptied waits for the next need.
 cdef Mail* spare = NULL
 cdef Py_ssize_t spare_capacity = 0
 

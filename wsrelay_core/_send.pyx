@@ -173,9 +173,11 @@ cdef PyObject* send_quickly(PyObject* module, PyObject* const* args, Py_ssize_t 
 
 
 cdef PyMethodDef send_method
-cdef bytes send_text = f"send(dest, topic, payload=None, *payloads)\n--\n\n{send.__doc__}".encode()
 cdef object any_send = send
-send_method = PyMethodDef("send", <PyCFunction>send_quickly, METH_FASTCALL | METH_KEYWORDS, send_text)
+cdef bytes send_text = (
+    f"send(dest, topic, payload=None, *payloads)\n--\n\n{any_send.__doc__}".encode())
+send_method = PyMethodDef(
+    "send", <PyCFunction>send_quickly, METH_FASTCALL | METH_KEYWORDS, send_text)
 send = PyCFunction_NewEx(&send_method, NULL, __name__)
 
 

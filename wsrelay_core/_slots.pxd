@@ -60,8 +60,8 @@ cdef extern from *:
     PyObject* stop_with "wsrelay_stop_with"(PyObject* value)
     ctypedef struct PyTypeObject:
         PyObject* tp_dict
-    # A function or method that the interpreter calls without asking what kind of callable it is, and
-    # that looks itself at how it was called.
+    # A function or method that the interpreter calls without asking what kind of callable it is,
+    # and that looks itself at how it was called.
     ctypedef PyObject* (*PyCFunction)(PyObject*, PyObject*)
     ctypedef struct PyMethodDef:
         const char* ml_name

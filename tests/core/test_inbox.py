@@ -1,6 +1,7 @@
 """Waiting for mail: receive, selective receive, select, in the process's own task and in others."""
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,11 @@ from wsrelay_core import Inbox, Message, current_process, receive_matching, sele
 from wsrelay_core._errors import InboxClosed, WrongThread
 
 BUDGET = 256
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
 
 # -- a model: several receivers of all kinds -------------------------------------------------------
 
@@ -783,5 +789,30 @@ def test_repr(run) -> None:
                 f"<Inbox of {process.pid} 0 waiting closed>",
                 True,
             ]
+
+    run(main())
+
+
+def test_receive_called_in_every_way(run) -> None:
+    """The built-in method tells its parameters, and refuses what they do not allow."""
+
+    async def main() -> None:
+        async with Core() as core:
+            process = core.spawn(forever)
+            box = process.inbox()
+            assert str(inspect.signature(box.receive)) == "(timeout=None)"
+            assert (Inbox.receive.__doc__ or "").startswith("Wait for the next item.")
+            for number in range(5):
+                send(process.pid, "n", number)
+            waits = [box.receive(), box.receive(None), box.receive(timeout=None), box.receive(1.0)]
+            assert [(await wait).payload for wait in waits] == [0, 1, 2, 3]
+            assert (await Inbox.receive(box, timeout=1)).payload == 4
+            wrong: Any = box.receive
+            for arguments, named in [((1, 2), {}), ((), {"other": 1})]:
+                with pytest.raises(TypeError, match="argument"):
+                    wrong(*arguments, **named)
+            unbound: Any = Inbox.receive
+            with pytest.raises(TypeError):
+                unbound(process)
 
     run(main())

@@ -65,6 +65,24 @@ def test_ring_against_a_deque(steps: list[Any]) -> None:
     asyncio.run(main())
 
 
+def test_large_rings_filled_and_emptied_by_turns(run) -> None:
+    """A ring that one mailbox gave back is used again, by one other at a time."""
+
+    async def main() -> None:
+        async with Core() as core:
+            processes = [core.spawn(forever) for _ in range(3)]
+            for count in (100, 40_000, 3_000, 70, 500):
+                for number in range(count):
+                    for shift, process in enumerate(processes):
+                        send(process.pid, "n", number + shift)
+                for shift, process in enumerate(processes):
+                    box = process.inbox()
+                    found = [box.receive_nowait().payload for _ in range(count)]
+                    assert found == list(range(shift, count + shift))
+
+    run(main())
+
+
 def test_a_million_messages_to_itself(run) -> None:
     async def main() -> None:
         async def body() -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -359,3 +360,18 @@ def test_one_payload_by_name(run) -> None:
             assert mail(process) == [("t", 1), ("t", None)]
 
     run(main())
+
+
+def test_calls_of_every_kind() -> None:
+    """The built-in function tells its parameters, and refuses what they do not allow."""
+    assert str(inspect.signature(send)) == "(dest, topic, payload=None, *payloads)"
+    assert (send.__doc__ or "").startswith("Send a message; never blocks.")
+    bad: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+        ((), {}),
+        (("a",), {}),
+        (("a", "t", 1), {"payload": 2}),
+        (("a", "t", 1), {"other": 2}),
+    ]
+    for arguments, named in bad:
+        with pytest.raises(TypeError, match="argument"):
+            send(*arguments, **named)
