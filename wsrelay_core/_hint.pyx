@@ -50,10 +50,6 @@ cdef int enter_task(object loop, object task) except -1:
 cdef int leave_task(object loop, object task) except -1:
     if running_tasks is None:
         asyncio._leave_task(loop, task)
-    elif len(running_tasks) == 1:
-        # A deleted key leaves its mark in the table, which the next look-ups go around: an empty
-        # dict is set anew in less time.
-        running_tasks.clear()
     else:
         del running_tasks[loop]
     return 0
