@@ -21,6 +21,10 @@ LIMIT = 15.0  # seconds; a test that waits longer hangs
 
 collect_ignore = [] if COUNTED else ["core/test_live.py"]
 
+# In debug mode asyncio notes where each callback was made: one frame of that tells enough, and ten
+# of them are most of what such a test takes.
+asyncio.constants.DEBUG_STACK_DEPTH = 1
+
 # What a busy machine does to the clock is no result: neither of an example nor of making them.
 hypothesis.settings.register_profile(
     "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]

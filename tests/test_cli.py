@@ -196,10 +196,22 @@ def test_the_shutdown_timeout_bounds_a_stop(folder):
         assert time.monotonic() - begun < 4  # the client had five seconds to answer
 
 
+# The command, that does not give what is left two seconds to end.
+HURRIED = """
+from wsrelay import lifecycle
+from wsrelay.cli import main
+
+assert lifecycle.CLOSE_SECONDS == 2.0
+lifecycle.CLOSE_SECONDS = 0.2
+main()
+"""
+
+
 def test_a_process_that_ignores_its_end_does_not_hold_the_stop(folder):
+    arguments = ("-c", HURRIED, "run", "app.yaml")
     with (
-        serving("run", "app.yaml", cwd=folder, SHUTDOWN="300ms") as command,
-        silent_client(command.port, "deaf"),
+        Command(*arguments, cwd=folder, ADDR="127.0.0.1:0", SHUTDOWN="300ms") as command,
+        silent_client(command.listening().port, "deaf"),
     ):
         command.line("INFO    test: deaf")
         command.signal(signal.SIGTERM)
