@@ -23,7 +23,7 @@ class Page:
 
     def __init__(self, chrome, url):
         self._chrome = chrome
-        chrome.switch_to.new_window("window")
+        chrome.switch_to.new_window("tab")
         self.handle = chrome.current_window_handle
         Page.front = self
         chrome.get(url)
