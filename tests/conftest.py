@@ -1,11 +1,14 @@
 """What all tests share: loops to run on, and an eye on what loops complain about."""
 
 import asyncio
+import compileall
 import gc
 import inspect
 import sys
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -18,6 +21,10 @@ LIMIT = 15.0  # seconds; a test that waits longer hangs
 
 collect_ignore = [] if COUNTED else ["core/test_live.py"]
 
+# In debug mode asyncio notes where each callback was made: one frame of that tells enough, and ten
+# of them are most of what such a test takes.
+asyncio.constants.DEBUG_STACK_DEPTH = 1
+
 # What a busy machine does to the clock is no result: neither of an example nor of making them.
 hypothesis.settings.register_profile(
     "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -25,11 +32,21 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("suite")
 
 
+def pytest_sessionstart() -> None:
+    """Leave bytecode of what the tests run as commands, even where PYTHONDONTWRITEBYTECODE is set:
+    each of some hundred OS processes would compile the package anew, which is half of its start."""
+    with suppress(OSError):  # of a checkout that is read-only
+        for folder in ("wsrelay", "wsrelay_core", "bench"):
+            compileall.compile_dir(Path(__file__).parents[1] / folder, quiet=2)
+    gc.disable()  # what is imported and collected now stays
+
+
 def pytest_collection_finish() -> None:
     """Keep what was imported and collected out of the collections after each test: they are many,
     and each would walk all of it."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,8 +6,10 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
 import time
+from subprocess import CompletedProcess
 from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import urlopen
@@ -96,6 +98,20 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def tell(tmp_path, monkeypatch, capsys):
+    """A command that only tells something, run in this process: an OS process takes far longer."""
+
+    def call(*args):
+        with pytest.raises(SystemExit) as end:
+            main(args)
+        return CompletedProcess(args, end.value.code, *capsys.readouterr())
+
+    monkeypatch.chdir(tmp_path)
+    yield call
+    sys.modules.pop("h", None)  # of the folder of this test
+
+
 def get(port: int) -> bytes:
     with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -180,10 +196,22 @@ def test_the_shutdown_timeout_bounds_a_stop(folder):
         assert time.monotonic() - begun < 4  # the client had five seconds to answer
 
 
+# The command, that does not give what is left two seconds to end.
+HURRIED = """
+from wsrelay import lifecycle
+from wsrelay.cli import main
+
+assert lifecycle.CLOSE_SECONDS == 2.0
+lifecycle.CLOSE_SECONDS = 0.2
+main()
+"""
+
+
 def test_a_process_that_ignores_its_end_does_not_hold_the_stop(folder):
+    arguments = ("-c", HURRIED, "run", "app.yaml")
     with (
-        serving("run", "app.yaml", cwd=folder, SHUTDOWN="300ms") as command,
-        silent_client(command.port, "deaf"),
+        Command(*arguments, cwd=folder, ADDR="127.0.0.1:0", SHUTDOWN="300ms") as command,
+        silent_client(command.listening().port, "deaf"),
     ):
         command.line("INFO    test: deaf")
         command.signal(signal.SIGTERM)
@@ -377,6 +405,7 @@ def test_the_log_level(folder):
         with socket.socket(socket.AF_UNIX) as client:
             while client.connect_ex(f"{folder}/s"):
                 assert time.monotonic() < deadline
+                time.sleep(0.01)  # the server needs the core to start
         command.signal(signal.SIGTERM)
         assert command.status() == 0
     assert command.lines == []
@@ -449,9 +478,9 @@ def test_a_broken_file_gives_the_list(folder, command):
     )
 
 
-def test_check_as_json(folder):
+def test_check_as_json(folder, tell):
     (folder / "app.yaml").write_text(BROKEN)
-    done = finish("check", "app.yaml", "--format", "json", cwd=folder)
+    done = tell("check", "app.yaml", "--format", "json")
     assert (done.returncode, done.stderr) == (2, "")
     assert json.loads(done.stdout) == [
         {
@@ -466,8 +495,8 @@ def test_check_as_json(folder):
     ]
 
 
-def test_check_as_json_of_what_is_no_file(tmp_path):
-    done = finish("check", "no.yaml", "--format", "json", cwd=tmp_path)
+def test_check_as_json_of_what_is_no_file(tmp_path, tell):
+    done = tell("check", "no.yaml", "--format", "json")
     assert (done.returncode, done.stderr) == (2, "")
     (problem,) = json.loads(done.stdout)
     assert problem == {
@@ -480,8 +509,8 @@ def test_check_as_json_of_what_is_no_file(tmp_path):
     }
 
 
-def test_check_as_json_of_what_is_right(folder):
-    done = finish("check", "app.yaml", "--format", "json", cwd=folder)
+def test_check_as_json_of_what_is_right(folder, tell):
+    done = tell("check", "app.yaml", "--format", "json")
     assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
 
 
@@ -550,9 +579,9 @@ def test_check(folder):
     )
 
 
-def test_check_of_an_empty_app(tmp_path):
+def test_check_of_an_empty_app(tmp_path, tell):
     (tmp_path / "app.yaml").write_text('version: "1.0"\nnamespace: app\nentries: []\n')
-    assert finish("check", "app.yaml", cwd=tmp_path).stdout == "app.yaml: ok (no entries)\n"
+    assert tell("check", "app.yaml").stdout == "app.yaml: ok (no entries)\n"
 
 
 ROUTES = """\
@@ -567,8 +596,8 @@ def test_routes(folder):
     assert (done.returncode, done.stderr, done.stdout) == (0, "", ROUTES)
 
 
-def test_routes_as_json(folder):
-    done = finish("routes", "app.yaml", "--format", "json", cwd=folder)
+def test_routes_as_json(folder, tell):
+    done = tell("routes", "app.yaml", "--format", "json")
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
     assert (len(found["routes"]), found["services"]) == (2, [])
@@ -586,9 +615,9 @@ def test_routes_as_json(folder):
     }
 
 
-def test_routes_of_an_empty_app(tmp_path):
+def test_routes_of_an_empty_app(tmp_path, tell):
     (tmp_path / "app.yaml").write_text('version: "1.0"\nnamespace: app\nentries: []\n')
-    assert finish("routes", "app.yaml", cwd=tmp_path).stdout == "no routes\n"
+    assert tell("routes", "app.yaml").stdout == "no routes\n"
 
 
 def test_a_table_steers_no_terminal():

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -343,6 +343,7 @@ ENVIRONMENT = {"A": "1", "B": "2s", "C": "10.0.0.1"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=40)  # of each kind; single fields have their test below
 @given(st.dictionaries(st.sampled_from(FIELDS), st.sampled_from(VALUES), max_size=4))
 def test_what_the_loader_takes_the_schema_takes(kind, given_fields):
     """So an editor marks nothing that is right."""

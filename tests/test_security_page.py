@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import dataclasses
+import functools
 import re
 
 import pytest
@@ -108,6 +109,7 @@ def evaluated(text):
     return value if type(value) in (int, float) else None
 
 
+@functools.cache
 def constants():
     """All numbers with a name of their own in the code that meets strangers."""
     found = {}

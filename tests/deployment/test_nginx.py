@@ -216,7 +216,7 @@ def test_pings_keep_a_silent_websocket_open(run, tmp_path, monkeypatch):
 
     async def main():
         async with (
-            proxied(tmp_path, monkeypatch, proxy_read_timeout="2s") as (proxy, _),
+            proxied(tmp_path, monkeypatch, proxy_read_timeout="1s") as (proxy, _),
             dial(proxy, "/probe/pings/100ms/", ping_interval=None) as kept,
             dial(proxy, "/probe/pings/0/", ping_interval=None) as silent,
         ):

@@ -202,7 +202,7 @@ def test_a_stop_with_handlers_that_never_answer(run_both, deaf):
             state = here.server.state
             begin = time.monotonic()
             await here.app.stop()
-            assert time.monotonic() - begin < 1
+            assert time.monotonic() - begin < 3
             for reader, writer in clients:
                 assert (await reader.read())[:12] in (b"", b"HTTP/1.1 503")
                 writer.close()
