@@ -373,3 +373,42 @@ def test_a_connection_that_fails_is_no_more_than_a_line(run_everywhere, tmp_path
     run_everywhere(main())
     (record,) = [one for one in caplog.records if one.name == "wsrelay.server"]
     assert record.getMessage().startswith("it: a connection failed: SSL")
+
+
+def test_the_highest_descriptor_counts_not_the_last(run_everywhere):
+    """One that fills a hole tells nothing of the end of the table."""
+    accepted, asked = [], []
+
+    def protocol(sock, _):
+        accepted.append(sock.fileno())
+        return asyncio.Protocol()
+
+    def why_full(highest):
+        asked.append(highest)
+
+    async def main():
+        accepted.clear()
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            made = Listener("it", [sock], protocol, why_full)
+
+            async def connect():
+                count = len(accepted) + 1
+                _, writer = await asyncio.open_connection(*sock.getsockname())
+                await until(lambda: len(accepted) == count)
+                return writer
+
+            first, second = await connect(), await connect()
+            first.close()
+            await first.wait_closed()
+            hole = min(accepted)
+            await until(lambda: lowest_free() <= hole)
+            third = await connect()
+            assert accepted[-1] < max(accepted)
+            fourth = await connect()
+            assert max(accepted[:-1]) in asked and asked[-2] == max(accepted[:-1])
+            for writer in (second, third, fourth):
+                writer.close()
+            made.close()
+
+    run_everywhere(main())

@@ -34,7 +34,7 @@ class Listener:
         factory: makes the protocol of a connection; it is given what `accept` returns: the socket,
             which the transport will own, and the address of the other side.
         why_full: tells in words why there is no room for another connection; None: there is. It is
-            given the descriptor of the connection that was accepted last, -1 for none.
+            given the highest descriptor that a connection has had, -1 for none.
         settings: further arguments of the loop's `connect_accepted_socket`.
 
     Attributes:
@@ -63,7 +63,7 @@ class Listener:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self.connecting: dict[asyncio.Task[Any], asyncio.BaseProtocol] = {}
-        self._newest = -1
+        self._highest = -1
         self._timer: asyncio.TimerHandle | None = None
         self._log = Limited(most=1, period=60.0)
         try:
@@ -99,7 +99,7 @@ class Listener:
     def _accept(self, listening: socket.socket) -> None:
         """Somebody connects."""
         for count in range(ACCEPTS_AT_ONCE if self.accepting else 0):
-            reason = self._why_full(self._newest)
+            reason = self._why_full(self._highest)
             if reason is not None:
                 if count == 0:  # else it is not known whether somebody waits: the loop will tell
                     self._pause(reason)
@@ -111,7 +111,7 @@ class Listener:
             except OSError as error:  # no descriptor or no memory, for the whole machine maybe
                 self._pause(describe(error))
                 return
-            self._newest = sock.fileno()
+            self._highest = max(self._highest, sock.fileno())
             self._connect(sock, self._factory(sock, address))
 
     def _connect(self, sock: socket.socket, protocol: asyncio.BaseProtocol) -> None:
@@ -141,14 +141,15 @@ class Listener:
             self._timer = self._loop.call_later(RETRY, self._look)
 
 
-def descriptors_run_out(sock: socket.socket, newest: int = -1) -> bool:
+def descriptors_run_out(sock: socket.socket, highest: int = -1) -> bool:
     """Whether one more connection would take a descriptor of the `RESERVE`.
 
-    The kernel gives the lowest number that is free, so that of the `newest` descriptor shows how
-    far the table is filled. Near its end, or without one, a duplicate of `sock` shows it exactly.
+    The kernel gives the lowest number that is free. Where the `highest` one that connections have
+    had is far from the end of the table, so is the next one. Else, or without any, a duplicate of
+    `sock` shows it exactly.
     """
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if limit == resource.RLIM_INFINITY or 0 <= newest < limit - 2 * RESERVE:
+    if limit == resource.RLIM_INFINITY or 0 <= highest < limit - 2 * RESERVE:
         return False
     try:
         probe = os.dup(sock.fileno())

@@ -279,6 +279,16 @@ class Relay:
             deflate=deflate,
             **self._settings,
         )
+        seat.used = True  # the connection gives it back
+        try:
+            self._set_up(connection, opening, command)
+            connection.watch_target(target.pid)
+        except BaseException:
+            connection.abandon()
+            raise
+        return connection, extension
+
+    def _set_up(self, connection: RelayConnection, opening: Opening, command: RelayCommand) -> None:
         connection.subprotocol = choose_subprotocol(
             opening, command.subprotocol, self._subprotocols
         )
@@ -287,9 +297,6 @@ class Relay:
             command.metadata or {},
             self._heartbeat if command.heartbeat is None else command.heartbeat,
         )
-        connection.watch_target(target.pid)
-        seat.used = True
-        return connection, extension
 
     def _negotiate(self, opening: Opening) -> tuple[str | None, PerMessageDeflate | None]:
         found = negotiate_deflate(opening) if self._compression else None

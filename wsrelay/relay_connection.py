@@ -45,7 +45,7 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
         subprotocol: the chosen one, None for none.
     """
 
-    __slots__ = ("_seat", "client", "path", "relay", "subprotocol")
+    __slots__ = ("_host", "_port", "_seat", "path", "relay", "subprotocol")
 
     def __init__(
         self,
@@ -58,10 +58,18 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
     ) -> None:
         super().__init__(scheduler, host, "websocket", **settings)
         self.relay = relay
-        self.client: Client | None = request.client
+        # Not the tuple: there are many connections, and most tell nobody.
+        client = request.client
+        self._host: str | None = None if client is None else client[0]
+        self._port = 0 if client is None else client[1]
         self.path = request.path
         self.subprotocol: str | None = None
         self._seat: str | Left | None = address
+
+    @property
+    def client(self) -> Client | None:
+        """Address and port of the client; None on a Unix socket."""
+        return None if self._host is None else (self._host, self._port)
 
     def on_control_message(self, payload: Any, sender: PID | None) -> None:
         """`ws.control`: transfer or reconfigure; nothing changes if any field is bad."""

@@ -162,8 +162,8 @@ class Server:
         finally:
             server.close()
 
-    def _why_full(self, newest: int) -> str | None:
-        """Why there is no room for another connection than the `newest`; None: there is."""
+    def _why_full(self, highest: int) -> str | None:
+        """Why there is no room for another connection; None: there is. See `Listener`."""
         limit, listener = self.service.limits.connections, self._listener
         assert listener is not None
         if limit:
@@ -171,7 +171,7 @@ class Server:
             connecting = sum(one not in connected for one in listener.connecting.values())
             if self.state.open_connections + connecting >= limit:
                 return f"limits.connections is {limit}"
-        if descriptors_run_out(listener.sockets[0], newest):
+        if descriptors_run_out(listener.sockets[0], highest):
             return f"all descriptors but {RESERVE} are in use (RLIMIT_NOFILE, `ulimit -n`)"
         return None
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+from wsrelay.errors import NoApp
 from wsrelay.http.chain import Handler, SyncHandler
 from wsrelay.http.request import Request
 from wsrelay.http.response import Response
@@ -97,8 +98,9 @@ class _Scope:
         spawn_scope.reset(self._token)
         response = self._response
         failed = response is None or response.exception is not None
-        if response is not None and not failed and self._spawned and self._request.is_handshake:
-            response.unsent = partial(cancel_all, tuple(self._spawned))
+        plain = response is not None and not isinstance(response, Upgrade)
+        if plain and not failed and self._spawned and self._request.is_handshake:
+            self._request.unsent = partial(cancel_all, tuple(self._spawned))
         self._spawned.settle(response, failed and self._request.is_handshake)
 
 
@@ -117,6 +119,9 @@ def cancel_spawned() -> None:
 def cancel_all(pids: Iterable[Any]) -> None:
     """Cancel processes without monitor, link and name."""
     for pid in pids:
-        process = resolve(pid)
+        try:
+            process = resolve(pid)
+        except NoApp:
+            continue  # it has ended, and nothing tells in which App
         if process is not None and not process.has_relations():
             process.cancel("the upgrade failed")

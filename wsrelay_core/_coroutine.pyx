@@ -247,7 +247,9 @@ cdef class CoroutineProcess(MailProcess):
         if status == PYGEN_NEXT:
             if self.alive:
                 return PYGEN_NEXT
-            give_object(self.refuse(take_object(result[0])), result)
+            awaited = take_object(result[0])
+            result[0] = NULL
+            give_object(self.refuse(awaited), result)
             return PYGEN_NEXT
         return self.finish(status, result)
 
@@ -255,8 +257,11 @@ cdef class CoroutineProcess(MailProcess):
         """A dead process awaits again: CancelledError comes at the task's next step."""
         cdef bint cancelled = False
         if awaited is not self.park:  # which nobody else waits on: the next step gives it up
-            cancel = getattr(awaited, "cancel", None)
-            cancelled = cancel is not None and cancel()
+            try:
+                cancel = getattr(awaited, "cancel", None)
+                cancelled = cancel is not None and cancel()
+            except Exception as error:
+                self.scheduler.say("late", self, error)
         self.refusals += 1
         if self.refusals <= PATIENT_REFUSALS:
             # The task waits until the cancel has its effect; for a bare yield, a turn of the loop.
@@ -269,13 +274,13 @@ cdef class CoroutineProcess(MailProcess):
             self.finish_failed(take_object(take_exception()))
             give_object(None, result)
             return PYGEN_RETURN
-        value = <object>result[0]
+        value = take_object(result[0])
+        result[0] = NULL  # whoever raises leaves no result
         if self.cancel_pending or (self.task is not None and self.task._must_cancel):
-            Py_XDECREF(result[0])
-            result[0] = NULL
             self.finish_failed(self.take_cancel())
         self.end(NORMAL, value, None)
         self.let_go()
+        give_object(value, result)
         return PYGEN_RETURN
 
     cdef int finish_failed(self, object error) except -1:

@@ -77,6 +77,7 @@ cdef inline bint usual_code(int code) noexcept:
 
 
 @cython.final
+@cython.no_gc  # nothing that it holds can lead back to it
 cdef class FrameCodec:
     """Reader and writer of the frames of one connection (RFC 6455 section 5, RFC 7692).
 

@@ -12,6 +12,8 @@ cimport cython
 from wsrelay_core._mailbox cimport Meter
 from wsrelay_core._scheduler cimport Schedulable, Scheduler
 
+cdef double SHARE = 0.0002  # seconds of a turn for all who wait at one gate
+
 
 @cython.final
 cdef class Gate(Schedulable):
@@ -35,10 +37,16 @@ cdef class Gate(Schedulable):
             self.scheduler.enqueue(self)
 
     cdef int step(self) except -1:
+        cdef double until = self.scheduler.now() + SHARE
         self.called = False
         while self.waiting and not self.meter.is_high():
             feeder, _ = self.waiting.popitem(last=False)
             (<Schedulable>feeder).step()
+            if self.waiting and self.scheduler.now() > until:
+                # What they send may be no mail, and then the mailbox never is too full.
+                self.called = True
+                self.scheduler.mark_behind(self)
+                return 0
         return self.settle()
 
     cdef int settle(self) except -1:

@@ -205,7 +205,9 @@ cdef class Receiving(Sending):
 
     cdef int step(self) except -1:
         """Go on with what is held, then with the socket."""
-        self.gate = None
+        if self.gate is not None:
+            self.gate.drop(self)  # it is not the gate that lets it go on
+            self.gate = None
         if not self.paused:
             return 0
         if self.lost:

@@ -51,6 +51,8 @@ cdef class Sending(Ending):
 
     cdef bint send_data(self, object payload, Shared shared) except -1:
         cdef bytes frame
+        if payload is None:
+            return self.drop(WS_SEND, TypeError("ws.send needs a payload"))
         try:
             frame = frame_of(payload, self.codec, self.plain, shared)
         except Exception as error:

@@ -77,7 +77,7 @@ def spawn_linked_monitored(target, host=None, /, *args, name=None, **kwargs):
     return process.pid, ref
 
 
-def prepare_process(target, host, tuple args, dict kwargs, name):
+def prepare_process(target, host, tuple args not None, dict kwargs not None, name):
     """What `spawn` does, but for the start: the caller calls `start()`."""
     return prepare(running_process(), target, host, args, kwargs, name)
 

@@ -1,7 +1,9 @@
 """Reading, back-pressure and unfinished messages, without a socket."""
 
 import asyncio
+import gc
 import zlib
+from collections import OrderedDict
 
 import pytest
 from connection_helpers import (
@@ -519,4 +521,53 @@ async def test_an_end_amid_the_turns_of_a_client_that_is_there():
     stage.read(connection, client_close(1001))
     await until(lambda: stage.exits)
     assert stage.record["clean"] and frames(wire)[-1][0] == CLOSE
+    await stage.stop()
+
+
+# -- turns of those who wait at the gate of one target ---------------------------------------------
+
+
+@on_loop
+async def test_who_is_gone_does_not_wait_at_the_gate_any_more():
+    """Amid the turns in which the rest of what it sent is delivered it still does."""
+    stage = Stage()
+    target = stage.spawn(hang)
+    first, _ = stage.connect(target)
+    flood(stage, first, 1500)
+    second, _ = stage.connect(target)
+    stage.read(second, client_frame(PING, b"x") * 1000)
+    stage.clock.step = 0.00001
+    second.connection_lost(None)
+    assert second.pid in [process.pid for process in stage.scheduler.table.processes()]
+    await until(lambda: stage.exits)
+    assert not [one for one in gc.get_referrers(second) if isinstance(one, OrderedDict)]
+    await stage.stop()
+
+
+@on_loop
+async def test_who_waits_at_the_gate_has_turns_too():
+    """What they sent is no mail, and never fills the mailbox again."""
+    stage = Stage()
+    received = asyncio.Event()
+
+    async def waits(process):
+        await received.wait()
+        await stage._record(process)
+
+    target = stage.spawn(waits)
+    first, _ = stage.connect(target)
+    flood(stage, first, 1500)
+    others = [stage.connect(target) for _ in range(40)]
+    for connection, _ in others:
+        stage.read(connection, client_frame(PING, b"x") * 20)
+    assert not any(wire.reading for _, wire in others)
+    stage.clock.step = 0.00001
+    received.set()
+    going_on, most = 0, 0
+    while going_on < len(others):
+        await asyncio.sleep(0)
+        now = sum(wire.reading for _, wire in others)
+        most = max(most, now - going_on)
+        going_on = now
+    assert most <= 20
     await stage.stop()

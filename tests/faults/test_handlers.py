@@ -337,3 +337,33 @@ def test_a_log_that_fails_leaves_no_client_without_an_answer(run_both, monkeypat
                 assert (await ask(here.port, data)).status == 500
 
     run_both(main())
+
+
+def test_a_response_that_is_used_again_is_of_its_request_only(run_both):
+    """What another request spawned does not end with a client that did not wait."""
+
+    async def main():
+        kept, go, asked = Response(), asyncio.Event(), asyncio.Event()
+
+        async def connect(request, here):
+            if request.is_handshake:
+                spawn_recorder(here)
+                return kept
+            asked.set()
+            await go.wait()
+            return kept
+
+        async with stage(connect) as here:
+            assert (await ask(here.port, handshake_bytes())).status == 200
+            _, writer = await asyncio.open_connection("127.0.0.1", here.port)
+            writer.write(PLAIN)
+            await asked.wait()
+            writer.transport.abort()
+            await until(lambda: not here.server.state.connections)
+            go.set()
+            await until(lambda: not here.server.state.tasks)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert len(here.app.processes()) == 1
+
+    run_both(main())

@@ -299,3 +299,32 @@ def test_wait_needs_no_events(inside):
 
 async def ends_at_once():
     """End at once."""
+
+
+def test_the_terminated_awaits_what_cannot_even_be_cancelled(inside, crashes):
+    """Its task ends all the same, and nothing is the task's result that is not its own."""
+
+    class Awkward:
+        def __await__(self):
+            yield self
+
+        def cancel(self, msg=None):
+            raise RuntimeError("on purpose")
+
+    async def stubborn(seen):
+        for awaitable in (asyncio.sleep(60), asyncio.sleep(60), Awkward()):
+            try:
+                await awaitable
+            except asyncio.CancelledError:
+                seen.append("cancelled")
+
+    async def body():
+        seen = []
+        pid = await spawn_parked(stubborn, seen)
+        task = next(one for one in asyncio.all_tasks() if one.get_name() == pid)
+        process.terminate(pid)
+        await asyncio.wait([task])
+        assert seen == ["cancelled"] * 3
+        assert task.result() is None
+
+    inside(body)

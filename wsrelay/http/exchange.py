@@ -99,14 +99,19 @@ def client_of(peer: Any) -> Client | None:
     return peer[0].removeprefix("::ffff:") if "." in peer[0] else peer[0], peer[1]
 
 
-def abandon(response: Response) -> None:
-    """Let go of a response that is not sent: tell an `Upgrade` that there will be none."""
+def abandon(response: Response, request: Request | None = None) -> None:
+    """Let go of a response that is not sent: tell an `Upgrade` that there will be none.
+
+    Args:
+        request: that it would have answered; None: it is answered, though not with all of this.
+    """
     try:
         if isinstance(response, Upgrade):
             response.abandon()
         elif isinstance(response, StreamingResponse):
             response.discard()
-        if response.unsent is not None:
-            response.unsent()
+        if request is not None and request.unsent is not None:
+            unsent, request.unsent = request.unsent, None
+            unsent()
     except Exception as error:
         logger.error("A response that nobody takes could not be cleaned up", exc_info=error)

@@ -201,7 +201,7 @@ def _check_version(version: bytes) -> str:
 
 
 def _check_host(index: dict[bytes, list[bytes]]) -> None:
-    # RFC 9112 3.2; that there is one, and no second one, h11 sees to.
+    # RFC 9112 3.2; that there is one, and no second one, whoever parsed it sees to.
     hosts = index.get(b"host")
     if hosts is not None and parse_authority(hosts[0].decode("latin-1")) is None:
         raise HTTPError(400, "Malformed Host")

@@ -1,6 +1,6 @@
 """The connection of one HTTP/1.1 client, until it ends or becomes a WebSocket.
 
-The bytes of a head pass `head.py` and then h11, which parses them; responses leave as joined
+The bytes of a head pass `head.py`, where the core or h11 parses them; responses leave as joined
 bytes. One request is served at a time, in the order of arrival.
 """
 
@@ -380,7 +380,7 @@ class HTTPProtocol(Link):
 
     def _answer(self, exchange: Exchange, response: Response) -> None:
         if self._exchange is not exchange or self._transport.is_closing():
-            abandon(response)
+            abandon(response, exchange.request)
             self._log(exchange, access.CLIENT_GONE)
             return
         if isinstance(response, Upgrade):
@@ -395,7 +395,7 @@ class HTTPProtocol(Link):
                 return
             data = encode_response(response, common, head=head_only, close=close)
         except Exception as error:
-            abandon(response)
+            abandon(response, exchange.request)
             response = failure_response(exchange.request, error)
             close = self._closes_after(exchange, response)
             data = encode_response(response, common, head=head_only, close=close)
@@ -491,7 +491,7 @@ class HTTPProtocol(Link):
                 raise ValueError("an Upgrade answers a handshake without a body")
             head = upgrade.head()
         except Exception as error:
-            abandon(upgrade)
+            abandon(upgrade, request)
             self._answer(exchange, failure_response(request, error))
             return
         transport = self._transport

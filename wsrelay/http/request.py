@@ -1,5 +1,6 @@
 """The request that middleware and handlers see; nothing of it is decoded before it is asked for."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -48,6 +49,7 @@ class Request:
         path_params: what the route's template matched, decoded; `params` is an alias.
         actor: who is asking, set by a middleware; None until then.
         route: the route that matched; None before the match.
+        unsent: called, once, if its response can't be sent, or nobody is there to take it.
     """
 
     __slots__ = (
@@ -69,6 +71,7 @@ class Request:
         "route",
         "scheme",
         "server",
+        "unsent",
     )
 
     def __init__(
@@ -98,6 +101,7 @@ class Request:
         self.path_params: dict[str, str] = {}
         self.actor: Any = None
         self.route: Route | None = None
+        self.unsent: Callable[[], None] | None = None
         self._resolution: Resolution | None = None
         self._handshake: bool | None = None
         self._query_params: QueryParams | None = None

@@ -1,7 +1,7 @@
 """Responses: what a handler returns, and what its other return values stand for."""
 
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any, Literal
@@ -33,11 +33,9 @@ class Response:
         status_code: may be changed until it is sent.
         headers: `MutableHeaders`. `Content-Length`, `Date` and `Connection` are set on sending.
         exception: the exception that this response stands for; None for an ordinary one.
-        unsent: called if it can't be sent, or nobody is there to take it.
     """
 
     media_type: str | None = None
-    unsent: Callable[[], None] | None = None
 
     def __init__(
         self,
