@@ -18,6 +18,7 @@ from relay_helpers import (
 )
 
 from wsrelay import Response, process, relay_to
+from wsrelay_core import reset_on_close
 
 PLAIN = handshake_bytes(Connection=None, Upgrade=None)
 
@@ -358,6 +359,7 @@ def test_a_response_that_is_used_again_is_of_its_request_only(run_both):
             _, writer = await asyncio.open_connection("127.0.0.1", here.port)
             writer.write(PLAIN)
             await asked.wait()
+            reset_on_close(writer.transport)
             writer.transport.abort()
             await until(lambda: not here.server.state.connections)
             go.set()
