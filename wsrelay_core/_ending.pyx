@@ -199,7 +199,7 @@ cdef class Ending(Process):
                 self.shut_down_writing()
             elif self.state == CLOSED or self.lost:
                 pass
-            elif self.scheduler.ready and self.patience > 0:
+            elif self.scheduler.has_ready() and self.patience > 0:
                 # The drain was cut short: the target may not have had its turn.
                 self.patience -= 1
                 self.scheduler.mark_ending(self)

@@ -47,6 +47,8 @@ cdef class Scheduler:
     cdef str lost                     # why the loop is not ours any more (fork, closed), or None
     cdef Schedulable stepping         # whose coroutine runs right now, or None
     cdef list ready                   # to step in the next round
+    cdef list rest                    # of a round that was cut short, or None; from here on:
+    cdef Py_ssize_t rest_begin
     cdef list dirty                   # output that waits for the end of the drain
     cdef list ending                  # something to do after the flush
     cdef list behind                  # connections that have more to decode than one turn allows
@@ -75,6 +77,7 @@ cdef class Scheduler:
     cdef int order(self, object callback) except -1
     cdef int step_all(self) except -1
     cdef int finish_drain(self) except -1
+    cdef bint has_ready(self) noexcept
     cdef int put_back(self, list batch, Py_ssize_t index) except -1
     cdef inline int check_thread(self) except -1:
         if this_thread() != self.thread:
