@@ -18,8 +18,8 @@ __all__ = ["SpawnScope", "cancel_spawned", "note_upgrade"]
 class Spawned(list[PID]):
     """What one request spawned, and the upgrades that it led to.
 
-    What was spawned keeps the request's context, and with it this object, for as long as it lives;
-    so it is emptied when the request is over, and takes in nothing more.
+    Tasks that the request leaves behind keep its context, and with it this object, for as long as
+    they live; so it is emptied when the request is over, and takes in nothing more.
     """
 
     __slots__ = ("upgrades",)

@@ -6,9 +6,8 @@ import os
 import socket
 import struct
 import time
-import tracemalloc
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -372,20 +371,6 @@ class Peer:
 
 
 # -- bounds ----------------------------------------------------------------------------------------
-
-
-@contextmanager
-def memory_below(limit: int) -> Iterator[None]:
-    """Python's memory must never grow by more than this inside."""
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        tracemalloc.reset_peak()
-        yield
-        peak = tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
-    assert peak < limit, f"{peak:,} bytes"
 
 
 def descriptors() -> int:

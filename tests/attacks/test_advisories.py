@@ -14,11 +14,11 @@ from attack_helpers import (
     KIB,
     MIB,
     handshake,
-    memory_below,
     resident,
     target,
     work_of,
 )
+from memory import memory_below
 from raw_frames import BINARY, CLOSE, CONT, FIN, PING, PONG, RSV2, RSV3, TEXT, raw
 
 from wsrelay import Response, process

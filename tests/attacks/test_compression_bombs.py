@@ -7,7 +7,8 @@ came out had no limit, or one that was asked of the compressed size alone.
 import zlib
 
 import pytest
-from attack_helpers import KIB, MIB, memory_below, resident, target
+from attack_helpers import KIB, MIB, resident, target
+from memory import memory_below
 from raw_frames import BINARY, CONT, FIN, PING, RSV1, TEXT, deflated, raw
 
 PMD = "permessage-deflate"

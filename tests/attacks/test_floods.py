@@ -4,7 +4,8 @@ import asyncio
 from contextlib import suppress
 
 import pytest
-from attack_helpers import KIB, MIB, memory_below, target
+from attack_helpers import KIB, MIB, target
+from memory import memory_below
 from raw_frames import BINARY, CLOSE, CONT, FIN, PING, PONG, RSV1, TEXT, deflated, raw
 
 from wsrelay import process

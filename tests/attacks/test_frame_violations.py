@@ -3,7 +3,8 @@
 import zlib
 
 import pytest
-from attack_helpers import KIB, MIB, memory_below, target
+from attack_helpers import KIB, MIB, target
+from memory import memory_below
 from raw_frames import (
     BINARY,
     CLOSE,

@@ -9,7 +9,8 @@ import gc
 import tracemalloc
 
 import pytest
-from attack_helpers import KIB, MIB, memory_below, target
+from attack_helpers import KIB, MIB, target
+from memory import memory_below
 from raw_frames import BINARY, CONT, FIN, PING, TEXT, raw
 
 from wsrelay_core import resolve

@@ -7,7 +7,8 @@ import asyncio
 import gc
 
 import pytest
-from attack_helpers import GET, KIB, MIB, descriptors, handshake, memory_below, target, until
+from attack_helpers import GET, KIB, MIB, descriptors, handshake, target, until
+from memory import memory_below
 from raw_frames import BINARY, CLOSE, CONT, FIN, PING, RSV1, TEXT, deflated, raw
 
 from wsrelay import Response, process

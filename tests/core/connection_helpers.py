@@ -147,6 +147,16 @@ class Stage:
         process.start()
         return process
 
+    def spawn_waiting(self) -> tuple[CoroutineProcess, asyncio.Event]:
+        """A target that keeps its mail, but begins only when the event is set."""
+        begin = asyncio.Event()
+
+        async def waits(process: CoroutineProcess) -> None:
+            await begin.wait()
+            await self._record(process)
+
+        return self.spawn(waits), begin
+
     async def _record(self, process: CoroutineProcess) -> None:
         async for message in process.inbox():
             self.mail.append(message)

@@ -226,13 +226,7 @@ async def test_lost_while_paused_what_was_read_is_still_delivered():
 @on_loop
 async def test_terminated_while_paused_and_others_go_on():
     stage = Stage()
-    received = asyncio.Event()
-
-    async def waits(process):
-        await received.wait()
-        await stage._record(process)
-
-    target = stage.spawn(waits)
+    target, received = stage.spawn_waiting()
     one, _ = stage.connect(target)
     other, other_wire = stage.connect(target)
     flood(stage, one, 1500)
@@ -548,13 +542,7 @@ async def test_who_is_gone_does_not_wait_at_the_gate_any_more():
 async def test_who_waits_at_the_gate_has_turns_too():
     """What they sent is no mail, and never fills the mailbox again."""
     stage = Stage()
-    received = asyncio.Event()
-
-    async def waits(process):
-        await received.wait()
-        await stage._record(process)
-
-    target = stage.spawn(waits)
+    target, received = stage.spawn_waiting()
     first, _ = stage.connect(target)
     flood(stage, first, 1500)
     others = [stage.connect(target) for _ in range(40)]

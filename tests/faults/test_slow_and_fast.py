@@ -7,11 +7,10 @@ import asyncio
 import logging
 import os
 import socket
-import tracemalloc
-from contextlib import contextmanager
 
 import aiohttp
 import pytest
+from memory import memory_below
 from prometheus_client.parser import text_string_to_metric_families as families
 from support import BINARY, CLOSE, TEXT, Client, Mail, both_loops, echo, keeper, room, run_on, until
 
@@ -24,19 +23,6 @@ SLOW = {"receive": 4 * KIB}  # a client whose kernel takes little
 CLOSED = bytes([7])  # TCP_CLOSE of Linux
 NOISE = os.urandom(64 * KIB)  # compression makes nothing of it
 POLICIES = ["close", "drop_newest", "drop_oldest"]
-
-
-@contextmanager
-def growth_below(limit):
-    """Python memory must never grow by more than this inside."""
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        tracemalloc.reset_peak()
-        yield
-        assert tracemalloc.get_traced_memory()[1] - before < limit
-    finally:
-        tracemalloc.stop()
 
 
 async def scraped(port):
@@ -74,7 +60,7 @@ def test_a_policy_has_its_counter_and_its_line(policy, caplog):
             here.target = here.spawn()
             async with here.client() as fast:
                 accepted = []
-                with growth_below(3 * MIB):
+                with memory_below(3 * MIB):
                     for _ in range(60):  # 15 MiB; the kernel takes four at most
                         accepted.append(process.broadcast([slow.pid, fast.pid], "ws.send", FRAME))
                         assert await fast.receive() == (BINARY, FRAME["data"])
@@ -143,7 +129,7 @@ def test_a_compressed_client_that_does_not_read(policy):
         async with room(options) as here, here.client(**SLOW, deflate=True) as slow:
             here.target = here.spawn(echo)
             async with here.client() as other:
-                with growth_below(3 * MIB):
+                with memory_below(3 * MIB):
                     for number in range(160):  # 10 MiB
                         process.send(slow.pid, "ws.send", {"data": NOISE})
                         if number % 8 == 0:
@@ -227,7 +213,7 @@ def test_a_flood_to_a_slow_target(how):
 
                 here.target = here.spawn(echo)
                 async with here.client() as other:
-                    with growth_below(12 * MIB):
+                    with memory_below(12 * MIB):
                         flooding = asyncio.ensure_future(flood())
                         for number in range(20):
                             other.send(str(number))

@@ -1,10 +1,9 @@
 """Slow clients and fast clients: bounded memory, nothing lost, everybody else is served."""
 
 import asyncio
-import tracemalloc
-from contextlib import contextmanager
 
 import pytest
+from memory import memory_below
 from support import BINARY, CLOSE, PING, PONG, TEXT, Mail, both_loops, echo, room, run_on, until
 
 from wsrelay import process
@@ -17,19 +16,6 @@ MIB = 1024 * KIB
 FRAME = {"type": "binary", "data": bytes(64 * KIB)}
 FRAMES = 100 * MIB // (64 * KIB)
 SLOW = {"receive": 4 * KIB}  # a client whose kernel takes little
-
-
-@contextmanager
-def growth_below(limit):
-    """Python memory must never grow by more than this inside."""
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        tracemalloc.reset_peak()
-        yield
-        assert tracemalloc.get_traced_memory()[1] - before < limit
-    finally:
-        tracemalloc.stop()
 
 
 async def echoes(client, count):
@@ -65,7 +51,7 @@ def test_a_hundred_mebibytes_for_a_client_that_never_reads(loop, wait, policy):
             async with here.client() as other:
                 await echoes(other, 5)
                 done = asyncio.get_running_loop().create_future()
-                with growth_below(2 * MIB):
+                with memory_below(2 * MIB):
                     sender = process.spawn(stream, None, slow.pid, wait, done)
                     await echoes(other, 50)
                     if wait != "drained":
@@ -212,7 +198,7 @@ def test_a_flood_of_pings_from_a_client_that_does_not_read(loop):
                     process.send(client.pid, "ws.send", FRAME)
                     await asyncio.sleep(0)
                 pings = [client.frame(PING, b"%d" % number) for number in range(20_000)]
-                with growth_below(4 * MIB):
+                with memory_below(4 * MIB):
                     client.write(b"".join(pings))
                     await client.read_by_server()
                     await until(lambda: here.app.scheduler.idle)  # and has decoded all
