@@ -296,10 +296,10 @@ class Sockets:
     def __init__(self, sock, *errors):
         self.sock, self.errors = sock, list(errors)
 
-    def accept(self):
+    def _accept(self):
         if self.errors:
             raise self.errors.pop(0)
-        return self.sock.accept()
+        return self.sock._accept()
 
     def __getattr__(self, name):
         return getattr(self.sock, name)

@@ -10,7 +10,8 @@ import logging
 import os
 import resource
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from wsrelay.log import Limited, describe
@@ -23,6 +24,37 @@ QUEUE = 1024  # connects that the kernel keeps
 ACCEPTS_AT_ONCE = 16  # before others have their turn
 RESERVE = 32  # descriptors that are left to the application
 RETRY = 0.1  # seconds between two looks whether there is room again
+
+Kind = tuple[socket.AddressFamily, socket.SocketKind, int]
+"""Family, type and protocol of a socket."""
+
+Connecting = Coroutine[Any, Any, Any]
+"""What makes the transport of a connection."""
+
+
+class Accepted(socket.socket):
+    """The socket of a connection, which knows its family and type.
+
+    Those of the standard class are made of a number each time that a transport asks, and it asks
+    often: that takes longer than to accept. So this is made of what the descriptor is made of
+    there, in `socket.socket.accept`.
+    """
+
+    __slots__ = ("_kind",)
+
+    def __init__(self, kind: Kind, descriptor: int) -> None:
+        super().__init__(*kind, fileno=descriptor)
+        self._kind = kind
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        """As `socket.family`."""
+        return self._kind[0]
+
+    @property
+    def type(self) -> socket.SocketKind:
+        """As `socket.type`."""
+        return self._kind[1]
 
 
 class Listener:
@@ -40,8 +72,8 @@ class Listener:
     Attributes:
         sockets: those that it listens on; none once it is closed.
         accepting: whether it takes connections now.
-        connecting: the connections that were accepted and are not handed over yet (with TLS, those
-            whose handshake is under way): their tasks, each with its protocol.
+        connecting: the protocols of the connections that were accepted and are not handed over yet
+            (with TLS, those whose handshake is under way), by the work that is under way for each.
 
     Raises:
         OSError: it can't listen on one of them; all are closed then.
@@ -62,7 +94,7 @@ class Listener:
         self._why_full = why_full
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        self.connecting: dict[asyncio.Task[Any], asyncio.BaseProtocol] = {}
+        self.connecting: dict[Connecting | asyncio.Task[Any], asyncio.BaseProtocol] = {}
         self._highest = -1
         self._timer: asyncio.TimerHandle | None = None
         self._log = Limited(most=1, period=60.0)
@@ -88,7 +120,7 @@ class Listener:
         self._timer = None
         self.accepting = True
         for sock in self.sockets:
-            self._loop.add_reader(sock, self._accept, sock)
+            self._loop.add_reader(sock, self._accept, sock, (sock.family, sock.type, sock.proto))
 
     def _stop(self) -> None:
         if self.accepting:
@@ -96,7 +128,7 @@ class Listener:
             for sock in self.sockets:
                 self._loop.remove_reader(sock)
 
-    def _accept(self, listening: socket.socket) -> None:
+    def _accept(self, listening: socket.socket, kind: Kind) -> None:
         """Somebody connects."""
         for count in range(ACCEPTS_AT_ONCE if self.accepting else 0):
             reason = self._why_full(self._highest)
@@ -105,28 +137,50 @@ class Listener:
                     self._pause(reason)
                 return
             try:
-                sock, address = listening.accept()
+                descriptor, address = listening._accept()  # type: ignore[attr-defined]
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:  # no descriptor or no memory, for the whole machine maybe
                 self._pause(describe(error))
                 return
-            self._highest = max(self._highest, sock.fileno())
+            if descriptor > self._highest:
+                self._highest = descriptor
+            sock = Accepted(kind, descriptor)
             self._connect(sock, self._factory(sock, address))
 
     def _connect(self, sock: socket.socket, protocol: asyncio.BaseProtocol) -> None:
-        task = self._loop.create_task(
-            self._loop.connect_accepted_socket(lambda: protocol, sock, **self._settings)
-        )
-        self.connecting[task] = protocol
-        task.add_done_callback(self._connected)
+        work = self._loop.connect_accepted_socket(lambda: protocol, sock, **self._settings)
+        if self._settings:
+            task = self._loop.create_task(work)
+            self.connecting[task] = protocol
+            task.add_done_callback(self._task_done)
+        else:
+            self.connecting[work] = protocol
+            self._step(work)
 
-    def _connected(self, task: asyncio.Task[Any]) -> None:
-        del self.connecting[task]
-        error = None if task.cancelled() else task.exception()
+    def _step(self, work: Connecting, _waiter: object = None) -> None:
+        """Go on with a connection without TLS. It waits for its transport, once, and asks for no
+        task: one of its own would cost more than all the rest of this."""
+        try:
+            waiter = work.send(None)
+        except StopIteration:
+            del self.connecting[work]
+        except BaseException as error:
+            self._connected(work, error)
+            if not isinstance(error, Exception | asyncio.CancelledError):
+                raise
+        else:
+            waiter._asyncio_future_blocking = False  # as a task says that it has seen it
+            waiter.add_done_callback(partial(self._step, work))
+
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        self._connected(task, None if task.cancelled() else task.exception())
+
+    def _connected(self, work: Connecting | asyncio.Task[Any], error: BaseException | None) -> None:
+        del self.connecting[work]
         if isinstance(error, OSError):  # it is gone already, or its TLS handshake failed
             logger.debug("%s: a connection failed: %s", self._name, describe(error))
-        elif error is not None:
+        elif isinstance(error, Exception):
             logger.error("%s: a connection failed", self._name, exc_info=error)
 
     def _pause(self, reason: str) -> None:

@@ -12,7 +12,7 @@ from wsrelay_core import reset_on_close
 from .limits import Timeouts
 from .server import ServerState
 
-__all__ = ["Link", "Phase"]
+__all__ = ["BUSY", "GONE", "HEAD", "LINGER", "Link", "Phase"]
 
 # Read ahead while a handler runs; beyond it TCP holds the client back.
 BUFFERED_BYTES = 64 * 1024
@@ -36,6 +36,10 @@ class Phase(enum.Enum):
     """All is written; what comes in is dropped until the client closes."""
     GONE = enum.auto()
     """Closed, or handed over to a WebSocket."""
+
+
+# Before Python 3.12 an attribute of an enum costs as much as a call.
+HEAD, BUSY, LINGER, GONE = Phase
 
 
 class Link(asyncio.BufferedProtocol):
@@ -75,7 +79,7 @@ class Link(asyncio.BufferedProtocol):
         self._timeouts = timeouts
         self._buffer = bytearray()
         self._read_ahead = max(BUFFERED_BYTES, longest_head)
-        self._phase = Phase.HEAD
+        self._phase = HEAD
         self._eof = False
         self._read_paused = False
         self._write_paused = False
@@ -93,14 +97,14 @@ class Link(asyncio.BufferedProtocol):
     def expire(self, now: float) -> None:
         """Act on a deadline that is over; called by `ServerState.sweep`."""
         self.deadline = math.inf
-        if self._phase is Phase.LINGER or self._write_paused:
+        if self._phase is LINGER or self._write_paused:
             self._check_pace(now)
         else:
             self._overdue()
 
     def close_if_idle(self) -> None:
         """Close, unless a request is on its way in or its response on its way out."""
-        if self._phase is Phase.HEAD and not self._buffer and not self._write_paused:
+        if self._phase is HEAD and not self._buffer and not self._write_paused:
             self._close()
 
     def abort(self) -> None:
@@ -128,9 +132,9 @@ class Link(asyncio.BufferedProtocol):
 
     def _regulate(self) -> None:
         """Let TCP hold the client back while there is enough to do, or it does not read."""
-        if self._phase is Phase.GONE or self._transport.is_closing():
+        if self._phase is GONE or self._transport.is_closing():
             return
-        pause = self._phase is not Phase.LINGER and (
+        pause = self._phase is not LINGER and (
             self._write_paused or len(self._buffer) > self._read_ahead
         )
         if pause is not self._read_paused:
@@ -159,7 +163,7 @@ class Link(asyncio.BufferedProtocol):
         self._transport.close()
 
     def _end_phase(self) -> None:
-        self._phase = Phase.LINGER
+        self._phase = LINGER
         self._release()
         self._buffer.clear()
         self._pace()
@@ -192,8 +196,8 @@ class Link(asyncio.BufferedProtocol):
 
     def _leave(self) -> None:
         """The connection is no longer this object's."""
-        if self._phase is not Phase.GONE:
-            self._phase = Phase.GONE
+        if self._phase is not GONE:
+            self._phase = GONE
             self.deadline = math.inf
             self._release()
             self._buffer.clear()

@@ -21,7 +21,7 @@ from .chain import ORDERS, failure_response
 from .exchange import Exchange, abandon, start_task
 from .head import Head, HeadReader
 from .limits import Limits, Timeouts
-from .link import Link, Phase
+from .link import BUSY, HEAD, LINGER, Link
 from .logs import logger
 from .peer import Peer
 from .proxy_protocol import ProxyHeaderError, take_proxy_header
@@ -139,7 +139,7 @@ class HTTPProtocol(Link):
         self._take(self._server.read_buffer[:nbytes])
 
     def _take(self, data: memoryview) -> None:
-        if self._phase is Phase.LINGER:
+        if self._phase is LINGER:
             self._drop(len(data))
             return
         self._buffer += data
@@ -153,7 +153,7 @@ class HTTPProtocol(Link):
         """
         self._eof = True
         exchange = self._exchange
-        if self._phase is Phase.HEAD:
+        if self._phase is HEAD:
             self._advance()
         elif exchange is not None:
             self._cut_short(HTTPError(400, "The body is incomplete"))
@@ -161,7 +161,7 @@ class HTTPProtocol(Link):
                 return False
         # Without half-close (TLS) the transport closes whatever is returned, and warns of True.
         return (
-            self._phase in (Phase.HEAD, Phase.BUSY)
+            self._phase in (HEAD, BUSY)
             and not self._transport.is_closing()
             and self._transport.can_write_eof()
         )
@@ -180,12 +180,12 @@ class HTTPProtocol(Link):
     def resume_writing(self) -> None:
         """The client caught up."""
         self._write_paused = False
-        if self._phase is Phase.HEAD:
+        if self._phase is HEAD:
             # Not now: it is called amid a write of asyncio's transport, which ends twice, with a
             # traceback for its loop, if another write fails in there.
             self.deadline = math.inf
             self._loop.call_soon(self._go_on)
-        elif self._phase is Phase.BUSY:
+        elif self._phase is BUSY:
             # Also where the response is out, and the rest of the request's body is still to come.
             exchange, writable = self._exchange, self._writable
             self.deadline = math.inf if exchange is None else exchange.body_deadline
@@ -195,7 +195,7 @@ class HTTPProtocol(Link):
             self._regulate()
 
     def _go_on(self) -> None:
-        if self._phase is Phase.HEAD and not self._write_paused:
+        if self._phase is HEAD and not self._write_paused:
             self._await_request()
             self._advance()
 
@@ -218,7 +218,7 @@ class HTTPProtocol(Link):
 
     def _step(self) -> bool:
         """Read one head, or some of a body; False when there is nothing more to do now."""
-        if self._phase is Phase.HEAD:
+        if self._phase is HEAD:
             return not self._write_paused and self._read_head()
         exchange = self._exchange
         if exchange is not None and exchange.body is not None and exchange.body.pending:
@@ -270,7 +270,7 @@ class HTTPProtocol(Link):
 
     def _await_request(self) -> None:
         """Between requests: the next one may take its time to begin, but not to end."""
-        self._phase = Phase.HEAD
+        self._phase = HEAD
         self._exchange = None
         self._head_begun = bool(self._buffer)
         limit = self._timeouts.header if self._head_begun else self._timeouts.idle
@@ -306,7 +306,7 @@ class HTTPProtocol(Link):
     # --- one request ---
 
     def _begin(self, head: Head) -> None:
-        self._phase = Phase.BUSY
+        self._phase = BUSY
         self.deadline = math.inf
         self._server.requests += 1
         body = self._open_body(head)
