@@ -1,7 +1,6 @@
 """The `websocket_relay` middleware: from a handler's header to a connection that is a process."""
 
 import logging
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,7 +16,7 @@ from wsrelay.http.handshake import (
     choose_subprotocol,
     negotiate_deflate,
 )
-from wsrelay.http.request import Request
+from wsrelay.http.request import Client, Request
 from wsrelay.http.response import PlainTextResponse, Response
 from wsrelay.http.router import Router
 from wsrelay.http.upgrade import Upgrade
@@ -33,7 +32,13 @@ from wsrelay.middleware.options import (
     size,
     tokens,
 )
-from wsrelay.relay_command import RELAY_HEADER, FieldError, RelayCommand, read_header
+from wsrelay.relay_command import (
+    RELAY_FIELD,
+    RELAY_HEADER,
+    FieldError,
+    RelayCommand,
+    command_of,
+)
 from wsrelay.relay_connection import RelayConnection, find_target
 from wsrelay.relay_tally import Tally
 from wsrelay.spawned import cancel_spawned, note_upgrade
@@ -236,15 +241,21 @@ class Relay:
         """Run the handler, and upgrade if its response asks for it."""
         if not request.is_handshake:
             return plain_answer(await call_next(request))
-        with self.admit(request) as attempt:
+        attempt = self.admit(request)
+        try:
             return attempt.answer(await call_next(request))
+        finally:
+            attempt.leave()
 
     def call_sync(self, request: Request, call_next: SyncHandler) -> Response:
         """The same around a synchronous handler."""
         if not request.is_handshake:
             return plain_answer(call_next(request))
-        with self.admit(request) as attempt:
+        attempt = self.admit(request)
+        try:
             return attempt.answer(call_next(request))
+        finally:
+            attempt.leave()
 
     def admit(self, request: Request) -> "Attempt":
         """Check handshake, origin and limits, before the handler runs; raises HandshakeError."""
@@ -253,13 +264,13 @@ class Relay:
             self.origins.check(request)
             if request.server is not None and request.server.draining:
                 raise HandshakeError(503, "The server is shutting down", _RETRY_AFTER)
-            return Attempt(self, request, opening, self.seats.take(request))
+            return Attempt(self, request, opening, self.seats.take(request.client))
         except HTTPError:
             cancel_spawned()  # by middleware further out
             raise
 
     def connect(
-        self, request: Request, opening: Opening, command: RelayCommand, seat: "Seat"
+        self, attempt: "Attempt", command: RelayCommand
     ) -> tuple[RelayConnection, str | None]:
         """Make the connection's process, which monitors its target; the 101 is still to be sent.
 
@@ -267,39 +278,35 @@ class Relay:
             The connection, and the value for `Sec-WebSocket-Extensions`.
         """
         assert command.target is not None
-        target = find_target(command.target, HandshakeError(503, "The target is not there"))
-        extension, deflate = self._negotiate(opening)
+        target = find_target(command.target)
+        if target is None:
+            raise HandshakeError(503, "The target is not there")
+        opening, request = attempt.opening, attempt.request
+        extension, deflate = self._negotiate(opening) if self._compression else (None, None)
         scheduler = current_scheduler()
         connection = RelayConnection(
-            self,
-            request,
-            seat.address,
-            scheduler,
-            _host(scheduler, request),
-            deflate=deflate,
-            **self._settings,
+            scheduler, _host(scheduler, request), "websocket", deflate=deflate, **self._settings
         )
-        seat.used = True  # the connection gives it back
+        connection.introduce(self, request, attempt.address)
+        attempt.seated = True  # the connection gives the place back
         try:
-            self._set_up(connection, opening, command)
+            if opening.subprotocols:
+                connection.subprotocol = choose_subprotocol(
+                    opening, command.subprotocol, self._subprotocols
+                )
+            connection.configure(
+                command.topic or "ws.message",
+                command.metadata or {},
+                self._heartbeat if command.heartbeat is None else command.heartbeat,
+            )
             connection.watch_target(target.pid)
         except BaseException:
             connection.abandon()
             raise
         return connection, extension
 
-    def _set_up(self, connection: RelayConnection, opening: Opening, command: RelayCommand) -> None:
-        connection.subprotocol = choose_subprotocol(
-            opening, command.subprotocol, self._subprotocols
-        )
-        connection.configure(
-            command.topic or "ws.message",
-            command.metadata or {},
-            self._heartbeat if command.heartbeat is None else command.heartbeat,
-        )
-
     def _negotiate(self, opening: Opening) -> tuple[str | None, PerMessageDeflate | None]:
-        found = negotiate_deflate(opening) if self._compression else None
+        found = negotiate_deflate(opening)
         if found is None:
             return None, None
         answer, deflate = found
@@ -312,37 +319,44 @@ class Relay:
 
 
 class Attempt:
-    """A handshake that passed its checks: it becomes an upgrade, or leaves nothing behind."""
+    """A handshake that passed its checks: it becomes an upgrade, or leaves nothing behind.
 
-    __slots__ = ("_failed", "_opening", "_relay", "_request", "_seat")
+    Attributes:
+        request, opening: the handshake.
+        address: whose place it has taken.
+        seated: whether a connection has that place, and gives it back then.
+    """
 
-    def __init__(self, relay: Relay, request: Request, opening: Opening, seat: "Seat") -> None:
+    __slots__ = ("_failed", "_relay", "address", "opening", "request", "seated")
+
+    def __init__(
+        self, relay: Relay, request: Request, opening: Opening, address: str | None
+    ) -> None:
         self._relay = relay
-        self._request = request
-        self._opening = opening
-        self._seat = seat
         self._failed = True
+        self.request = request
+        self.opening = opening
+        self.address = address
+        self.seated = False
 
-    def __enter__(self) -> "Attempt":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def leave(self) -> None:
+        """The request is over."""
         if self._failed:
             cancel_spawned()
-        self._seat.leave()
+        if not self.seated:
+            self._relay.seats.give_back(self.address)
 
     def answer(self, response: Response) -> Response:
         """The upgrade that the handler's response asks for, or the response that goes out."""
-        values = response.headers.values_of(RELAY_HEADER.lower().encode())
+        values = response.headers.take(RELAY_FIELD)
         if not values:
             self._failed = response.exception is not None
             return response
-        del response.headers[RELAY_HEADER]
         if response.status_code != 200 or response.body:
             self._warn("%s ignored, the response is no empty 200", RELAY_HEADER)
             return response
         try:
-            return self._upgrade(response, read_header(values))
+            return self._upgrade(response, command_of(response, values))
         except (FieldError, InvalidPID) as error:
             rule = str(error) if isinstance(error, FieldError) else "target_pid: malformed PID"
             self._warn("%s: %s in %s", RELAY_HEADER, rule, escape(b", ".join(values)))
@@ -353,16 +367,14 @@ class Attempt:
             raise
 
     def _warn(self, message: str, *args: object) -> None:
-        path = escape(self._request.path)
+        path = escape(self.request.path)
         self._relay.answer_log.warning(logger, f"%s: {message}", path, *args)
 
     def _upgrade(self, response: Response, command: RelayCommand) -> Upgrade:
-        connection, extension = self._relay.connect(
-            self._request, self._opening, command, self._seat
-        )
+        connection, extension = self._relay.connect(self, command)
         try:
             upgrade = Upgrade(
-                self._opening.accept,
+                self.opening.accept,
                 connection,
                 subprotocol=connection.subprotocol,
                 extension=extension,
@@ -392,54 +404,39 @@ class Seats:
     def __init__(self, most: int, per_address: int) -> None:
         self._most = most
         self._per_address = per_address
-        self.taken: Counter[str | None] = Counter()
+        self._count = 0
+        self.taken: dict[str | None, int] = {}
 
-    def take(self, request: Request) -> "Seat":
-        """A place for a client.
+    def take(self, client: Client | None) -> str | None:
+        """A place for a client; the address that it counts for, to be given back.
 
         Raises:
             HandshakeError: 503, all are taken; 429, its address has all that one may have.
         """
-        address = None if request.client is None else subscriber_of(request.client[0])
-        if self._most and self.taken.total() >= self._most:
+        address = None if client is None else subscriber_of(client[0])
+        if self._most and self._count >= self._most:
             raise HandshakeError(503, "Too many connections", _RETRY_AFTER)
+        taken = self.taken.get(address, 0)
         # A Unix socket has no addresses: its clients can't be told apart.
-        if self._per_address and address and self.taken[address] >= self._per_address:
+        if self._per_address and address and taken >= self._per_address:
             raise HandshakeError(429, "Too many connections from this address", _RETRY_AFTER)
-        self.taken[address] += 1
-        return Seat(self, address)
+        self.taken[address] = taken + 1
+        self._count += 1
+        return address
 
     def give_back(self, address: str | None) -> None:
         """One connection of this address less."""
-        self.taken[address] -= 1
-        if self.taken[address] <= 0:
+        self._count -= 1
+        taken = self.taken[address] - 1
+        if taken:
+            self.taken[address] = taken
+        else:
             del self.taken[address]
-
-
-class Seat:
-    """One taken place; `used` once a connection has it, which gives it back then.
-
-    Attributes:
-        address: whose it is.
-        used: as above.
-    """
-
-    __slots__ = ("_seats", "address", "used")
-
-    def __init__(self, seats: Seats, address: str | None) -> None:
-        self._seats = seats
-        self.address = address
-        self.used = False
-
-    def leave(self) -> None:
-        """Nobody has come to use it."""
-        if not self.used:
-            self._seats.give_back(self.address)
 
 
 def plain_answer(response: Response) -> Response:
     """The answer to a request that is no handshake: 426 if its handler asked for a relay."""
-    if RELAY_HEADER not in response.headers:
+    if not response.headers.take(RELAY_FIELD):
         return response
     cancel_spawned()
     upgrade = {"Upgrade": "websocket", "Connection": "Upgrade"}

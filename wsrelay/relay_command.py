@@ -5,18 +5,30 @@ rule, never the value: it goes to the client.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from wsrelay.config import duration_ms
 from wsrelay.http.response import Response
+from wsrelay_core import PID
 
-__all__ = ["RELAY_HEADER", "FieldError", "RelayCommand", "read_command", "read_header", "relay_to"]
+__all__ = [
+    "RELAY_FIELD",
+    "RELAY_HEADER",
+    "FieldError",
+    "RelayCommand",
+    "command_of",
+    "read_command",
+    "read_header",
+    "relay_to",
+]
 
 RELAY_HEADER = "X-WS-Relay"
+RELAY_FIELD = b"x-ws-relay"
+_RELAY_NAME = RELAY_HEADER.encode()
 HEADER_MAX = 64 * 1024
+PLAIN_PID = 1024  # characters of a PID that surely fits into the header
 SHORTEST_HEARTBEAT = 0.001  # seconds; a clock that fires without end would stop the loop
 OWN_TOPICS = frozenset({"ws.join", "ws.leave", "ws.heartbeat", "ws.control", "ws.close", "ws.send"})
 
@@ -25,8 +37,7 @@ class FieldError(ValueError):
     """A field of a relay command breaks a rule; the text names both."""
 
 
-@dataclass(frozen=True, slots=True)
-class RelayCommand:
+class RelayCommand(NamedTuple):
     """A relay command; None is "not said".
 
     Attributes:
@@ -42,6 +53,30 @@ class RelayCommand:
     heartbeat: float | None = None
     metadata: dict[str, Any] | None = None
     subprotocol: str | None = None
+
+
+class RelayResponse(Response):
+    """What `relay_to` makes of a PID alone: it knows what its header says, which nobody needs to
+    read then.
+
+    Attributes:
+        header: the value of `X-WS-Relay`; whoever puts another one in its place is obeyed.
+        command: what it says.
+    """
+
+    def __init__(self, pid: PID) -> None:
+        super().__init__()
+        text = str.__str__(pid)
+        self.header = _encoded({"target_pid": text})
+        self.command = RelayCommand(text)
+        self.headers.raw.append((_RELAY_NAME, self.header))
+
+
+def command_of(response: Response, values: list[bytes]) -> RelayCommand:
+    """The command of the `X-WS-Relay` fields that a response had; raises FieldError."""
+    if isinstance(response, RelayResponse) and len(values) == 1 and values[0] is response.header:
+        return response.command
+    return read_header(values)
 
 
 def read_header(values: list[bytes]) -> RelayCommand:
@@ -92,6 +127,15 @@ def relay_to(
     Raises:
         TypeError: `metadata` is no mapping, or JSON can't say it.
     """
+    if (
+        type(pid) is PID
+        and 0 < len(pid) <= PLAIN_PID
+        and message_topic is None
+        and heartbeat_interval is None
+        and metadata is None
+        and subprotocol is None
+    ):
+        return RelayResponse(pid)
     if metadata is not None and not isinstance(metadata, Mapping):
         raise TypeError(f"metadata is a dict, not {type(metadata).__name__}")
     fields = {
@@ -103,10 +147,13 @@ def relay_to(
     }
     said = {name: value for name, value in fields.items() if value is not None}
     response = Response()
-    # DEL is the one control character that JSON leaves as it is, and no header may have it.
-    header = orjson.dumps(said, option=orjson.OPT_NON_STR_KEYS).replace(b"\x7f", b"\\u007f")
-    response.headers[RELAY_HEADER] = header
+    response.headers[RELAY_HEADER] = _encoded(said)
     return response
+
+
+def _encoded(fields: dict[str, Any]) -> bytes:
+    # DEL is the one control character that JSON leaves as it is, and no header may have it.
+    return orjson.dumps(fields, option=orjson.OPT_NON_STR_KEYS).replace(b"\x7f", b"\\u007f")
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str | None:

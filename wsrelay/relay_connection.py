@@ -13,7 +13,7 @@ from wsrelay.errors import InvalidPID
 from wsrelay.http.request import Client, Request
 from wsrelay.log import describe, escape
 from wsrelay.relay_command import FieldError, RelayCommand, read_command
-from wsrelay_core import PID, Connection, Host, Process, Scheduler, resolve
+from wsrelay_core import PID, Connection, Process, resolve
 
 if TYPE_CHECKING:
     from wsrelay.relay import Relay
@@ -30,41 +30,47 @@ class Left(enum.Enum):
     SEAT = enum.auto()
 
 
-class RelayConnection(Connection, asyncio.BufferedProtocol):
-    """A connection that a relay made.
+LEFT = Left.SEAT
 
-    Args:
-        relay: the middleware.
-        request: the handshake.
-        address: of the client, as it counts among the connections that the relay may have open.
-        scheduler, host, settings: see `wsrelay_core.Connection`.
+
+class RelayConnection(Connection, asyncio.BufferedProtocol):
+    """A connection that a relay made; its arguments are those of `wsrelay_core.Connection`.
 
     Attributes:
-        relay: as above.
+        relay: the middleware.
         client, path: of the handshake.
         subprotocol: the chosen one, None for none.
     """
 
     __slots__ = ("_host", "_port", "_seat", "path", "relay", "subprotocol")
 
-    def __init__(
-        self,
-        relay: Relay,
-        request: Request,
-        address: str | None,
-        scheduler: Scheduler,
-        host: Host,
-        **settings: Any,
-    ) -> None:
-        super().__init__(scheduler, host, "websocket", **settings)
+    relay: Relay
+    path: str
+    subprotocol: str | None
+    _host: str | None
+    _port: int
+    _seat: str | Left | None
+
+    # No `__init__` of its own: handing all those settings on would cost as much as the rest of it.
+
+    def introduce(self, relay: Relay, request: Request, address: str | None) -> None:
+        """Tell it whose it is, once and before all else.
+
+        Args:
+            relay: the middleware.
+            request: the handshake.
+            address: of the client, as it counts among the connections that the relay may have.
+        """
         self.relay = relay
         # Not the tuple: there are many connections, and most tell nobody.
         client = request.client
-        self._host: str | None = None if client is None else client[0]
-        self._port = 0 if client is None else client[1]
+        if client is None:
+            self._host, self._port = None, 0
+        else:
+            self._host, self._port = client
         self.path = request.path
-        self.subprotocol: str | None = None
-        self._seat: str | Left | None = address
+        self.subprotocol = None
+        self._seat = address
 
     @property
     def client(self) -> Client | None:
@@ -81,7 +87,11 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
             self._refuse(None, sender, f"ws.control: {describe(error)}")
 
     def _apply(self, command: RelayCommand) -> None:
-        target = None if command.target is None else find_target(command.target)
+        target = None
+        if command.target is not None:
+            target = find_target(command.target)
+            if target is None:
+                raise FieldError("target_pid: no such process")
         moved = target is not None and target.pid != self.target_pid
         metadata = self.metadata if command.metadata is None else command.metadata
         interval = self.heartbeat_interval if command.heartbeat is None else command.heartbeat
@@ -155,7 +165,7 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
 
     def _leave_seat(self) -> None:
         # An end may come before the 101 fails: once is enough.
-        address, self._seat = self._seat, Left.SEAT
+        address, self._seat = self._seat, LEFT
         if not isinstance(address, Left):
             self.relay.seats.give_back(address)
 
@@ -166,20 +176,17 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
         return facts
 
 
-def find_target(dest: str, missing: Exception | None = None) -> Process:
-    """The process that a command names.
+def find_target(dest: str) -> Process | None:
+    """The process that a command names; None where there is none.
 
     Args:
         dest: PID or registered name.
-        missing: raised where there is none, instead of a FieldError.
 
     Raises:
         FieldError: it is a WebSocket connection.
         InvalidPID: the text looks like a PID and is none.
     """
     process = resolve(dest)
-    if process is None:
-        raise missing or FieldError("target_pid: no such process")
     if isinstance(process, Connection):
         raise FieldError("target_pid: must not be a WebSocket connection")
     return process

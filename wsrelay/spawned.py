@@ -9,7 +9,7 @@ from wsrelay.http.chain import Handler, SyncHandler
 from wsrelay.http.request import Request
 from wsrelay.http.response import Response
 from wsrelay.http.upgrade import Upgrade
-from wsrelay.relay_command import RELAY_HEADER
+from wsrelay.relay_command import RELAY_FIELD
 from wsrelay_core import PID, resolve, spawn_scope
 
 __all__ = ["SpawnScope", "cancel_spawned", "note_upgrade"]
@@ -33,21 +33,28 @@ class Spawned(list[PID]):
         if self.upgrades is not None:
             super().append(pid)
 
-    def settle(self, response: Response | None, failed: bool) -> None:
-        """Abandon the upgrades that `response` is not; cancel what was spawned if there were any.
+    def settle(self, request: Request, response: Response | None) -> None:
+        """The request is over: abandon the upgrades that `response` is not, and cancel what was
+        spawned if there were any, or if a handshake failed.
 
         Args:
-            response: what goes out.
-            failed: cancel in any case.
+            request: that the response answers.
+            response: what goes out; None: an exception goes up instead.
         """
-        lost = [upgrade for upgrade in self.upgrades or () if upgrade is not response]
-        for upgrade in lost:
-            upgrade.abandon()
+        upgrades, self.upgrades = self.upgrades or (), None
         if isinstance(response, Upgrade):
+            for upgrade in upgrades:
+                if upgrade is not response:
+                    upgrade.abandon()
             response.abandon = partial(_abandon, response.abandon, tuple(self))
-        elif failed or lost:
-            cancel_all(self)
-        self.upgrades = None
+        else:
+            for upgrade in upgrades:
+                upgrade.abandon()
+            failed = response is None or response.exception is not None
+            if self and not failed and request.is_handshake:
+                request.unsent = partial(cancel_all, tuple(self))
+            if upgrades or (failed and request.is_handshake):
+                cancel_all(self)
         self.clear()
 
 
@@ -67,41 +74,32 @@ class SpawnScope:
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         """Around an asynchronous chain."""
-        with _Scope(request) as scope:
-            return scope.leave(await call_next(request))
+        spawned, response = Spawned(), None
+        token = spawn_scope.set(spawned)
+        try:
+            response = _public(await call_next(request))
+            return response
+        finally:
+            spawn_scope.reset(token)
+            spawned.settle(request, response)
 
     def call_sync(self, request: Request, call_next: SyncHandler) -> Response:
         """Around a synchronous chain."""
-        with _Scope(request) as scope:
-            return scope.leave(call_next(request))
+        spawned, response = Spawned(), None
+        token = spawn_scope.set(spawned)
+        try:
+            response = _public(call_next(request))
+            return response
+        finally:
+            spawn_scope.reset(token)
+            spawned.settle(request, response)
 
 
-class _Scope:
-    __slots__ = ("_request", "_response", "_spawned", "_token")
-
-    def __init__(self, request: Request) -> None:
-        self._request = request
-        self._response: Response | None = None
-        self._spawned = Spawned()
-
-    def __enter__(self) -> "_Scope":
-        self._token = spawn_scope.set(self._spawned)
-        return self
-
-    def leave(self, response: Response) -> Response:
-        if RELAY_HEADER in response.headers:
-            del response.headers[RELAY_HEADER]
-        self._response = response
-        return response
-
-    def __exit__(self, *_: object) -> None:
-        spawn_scope.reset(self._token)
-        response = self._response
-        failed = response is None or response.exception is not None
-        plain = response is not None and not isinstance(response, Upgrade)
-        if plain and not failed and self._spawned and self._request.is_handshake:
-            self._request.unsent = partial(cancel_all, tuple(self._spawned))
-        self._spawned.settle(response, failed and self._request.is_handshake)
+def _public(response: Response) -> Response:
+    """A response without the relay's header."""
+    if response.headers.raw:
+        response.headers.take(RELAY_FIELD)
+    return response
 
 
 def note_upgrade(upgrade: Upgrade) -> None:

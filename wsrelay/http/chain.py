@@ -8,7 +8,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from wsrelay.errors import HTTPError
 from wsrelay.log import escape
@@ -58,8 +58,8 @@ class Chain:
     def of_endpoint(cls, endpoint: Callable[..., Any]) -> "Chain":
         """Wrap a function of the request, whatever it returns; see `to_response`."""
         if is_async(endpoint):
-            return cls(_guard(_awaiting(endpoint)), None)
-        return cls(_guard(_awaiting(endpoint)), _guard_sync(_calling(endpoint)))
+            return cls(_endpoint(endpoint), None)
+        return cls(_endpoint(endpoint), _endpoint_sync(endpoint))
 
     def wrapped(self, middleware: Sequence[Middleware]) -> "Chain":
         """Put middleware around it, the first one outermost.
@@ -100,43 +100,16 @@ def is_async(endpoint: Callable[..., Any]) -> bool:
     )
 
 
-def _awaiting(endpoint: Callable[..., Any]) -> Handler:
-    async def call(request: Request) -> Response:
-        value = endpoint(request)
-        if inspect.isawaitable(value):
-            value = await value
-        return to_response(value)
-
-    return call
+# Each of these is called for each request: a guard and what it guards are one function.
 
 
-def _calling(endpoint: Callable[..., Any]) -> SyncHandler:
-    def call(request: Request) -> Response:
-        value = endpoint(request)
-        if isinstance(value, Response):
-            return value
-        if inspect.iscoroutine(value):
-            value.close()
-            raise TypeError(f"{endpoint!r} returned a coroutine: declare it `async def`")
-        return to_response(value)
-
-    return call
-
-
-def _around(layer: Middleware, call_next: Handler) -> Handler:
-    return _guard(lambda request: layer(request, call_next))
-
-
-def _around_sync(
-    twin: Callable[[Request, SyncHandler], Response], call_next: SyncHandler
-) -> SyncHandler:
-    return _guard_sync(lambda request: twin(request, call_next))
-
-
-def _guard(call: Handler) -> Handler:
+def _endpoint(endpoint: Callable[..., Any]) -> Handler:
     async def guarded(request: Request) -> Response:
         try:
-            return _checked(await call(request))
+            value = endpoint(request)
+            if inspect.isawaitable(value):
+                value = await value
+            return to_response(value)
         except (asyncio.CancelledError, *ORDERS):
             raise
         except BaseException as error:  # `wsrelay.exit()` in a handler is one that is no Exception
@@ -145,10 +118,16 @@ def _guard(call: Handler) -> Handler:
     return guarded
 
 
-def _guard_sync(call: SyncHandler) -> SyncHandler:
+def _endpoint_sync(endpoint: Callable[..., Any]) -> SyncHandler:
     def guarded(request: Request) -> Response:
         try:
-            return _checked(call(request))
+            value = endpoint(request)
+            if isinstance(value, Response):
+                return value
+            if inspect.iscoroutine(value):
+                value.close()
+                raise TypeError(f"{endpoint!r} returned a coroutine: declare it `async def`")
+            return to_response(value)
         except ORDERS:
             raise
         except BaseException as error:
@@ -157,10 +136,37 @@ def _guard_sync(call: SyncHandler) -> SyncHandler:
     return guarded
 
 
-def _checked(response: Any) -> Response:
-    if isinstance(response, Response):
-        return response
-    if isinstance(response, Coroutine):
-        response.close()
+def _around(layer: Middleware, call_next: Handler) -> Handler:
+    async def guarded(request: Request) -> Response:
+        try:
+            response = await layer(request, call_next)
+            return response if isinstance(response, Response) else _refuse(response)
+        except (asyncio.CancelledError, *ORDERS):
+            raise
+        except BaseException as error:
+            return failure_response(request, error)
+
+    return guarded
+
+
+def _around_sync(
+    twin: Callable[[Request, SyncHandler], Response], call_next: SyncHandler
+) -> SyncHandler:
+    def guarded(request: Request) -> Response:
+        try:
+            response = twin(request, call_next)
+            return response if isinstance(response, Response) else _refuse(response)
+        except ORDERS:
+            raise
+        except BaseException as error:
+            return failure_response(request, error)
+
+    return guarded
+
+
+def _refuse(value: Any) -> NoReturn:
+    """What a middleware returned is no response."""
+    if isinstance(value, Coroutine):
+        value.close()
         raise TypeError("a middleware returned a coroutine: put `await` in front of it")
-    raise TypeError(f"a middleware returns a Response, not {type(response).__name__}")
+    raise TypeError(f"a middleware returns a Response, not {type(value).__name__}")

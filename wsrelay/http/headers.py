@@ -171,6 +171,13 @@ class MutableHeaders(MutableMapping[str, str]):
     def __repr__(self) -> str:
         return f"MutableHeaders({self.raw!r})"
 
+    def take(self, name: bytes) -> list[bytes]:
+        """Remove a field; all values that it had, as bytes. `name` in lower case."""
+        values = self.values_of(name)
+        if values:
+            self._discard(name)
+        return values
+
     def _discard(self, name: bytes) -> bool:
         kept = [pair for pair in self.raw if pair[0].lower() != name]
         found = len(kept) != len(self.raw)

@@ -128,6 +128,10 @@ class Resolution:
         self.params = params or {}
         self.refusal = refusal
 
+    def refuse(self) -> Response:
+        """The answer where there is no route."""
+        return _not_found() if self.refusal is None else self.refusal()
+
 
 class _Bound:
     """A route inside its chains; `outer` is that of the whole router."""
@@ -169,6 +173,7 @@ class Dispatcher:
             key = tuple(router.prefix[1:].split("/")) if router.prefix else ()
             outer = everything.wrapped(router.middleware)
             self._mounts.setdefault(key, _Mount(outer)).add(router, outer)
+        self._spelt_out: dict[tuple[str, bytes], Resolution] = {}  # by method and path
         self._deepest = max(map(len, self._mounts), default=0)
         self._nowhere = _Mount(everything)
         self._files: dict[tuple[str, ...], _FilesMount] = {}
@@ -186,7 +191,7 @@ class Dispatcher:
         404, 405 with `Allow`, and the automatic answer to OPTIONS are responses like others.
         """
         try:
-            resolution = self._resolved(request)
+            resolution = request._resolution or self._resolved(request)
         except HTTPError as error:
             return error_response(error)
         return await resolution.chain.run(request)
@@ -199,7 +204,7 @@ class Dispatcher:
             and no endpoint has run then.
         """
         try:
-            resolution = self._resolved(request)
+            resolution = request._resolution or self._resolved(request)
         except HTTPError as error:
             return error_response(error)
         inner = resolution.bound.inner if resolution.bound is not None else None
@@ -208,28 +213,37 @@ class Dispatcher:
         return resolution.chain.run_sync(request)
 
     async def _serve(self, request: Request) -> Response:
-        bound, refusal = self._enter(request)
-        return await bound.inner.run(request) if bound is not None else refusal()
+        resolution = self._entered(request)
+        bound = resolution.bound
+        return await bound.inner.run(request) if bound is not None else resolution.refuse()
 
     def _serve_sync(self, request: Request) -> Response:
-        bound, refusal = self._enter(request)
+        resolution = self._entered(request)
+        bound = resolution.bound
         if bound is None:
-            return refusal()
+            return resolution.refuse()
         assert bound.inner.run_sync is not None
         return bound.inner.run_sync(request)
 
-    def _enter(self, request: Request) -> tuple[_Bound | None, Callable[[], Response]]:
-        resolution = self._resolved(request)
+    def _entered(self, request: Request) -> Resolution:
+        # Not asked for again: a middleware may pass on another request than it got.
+        resolution = request._resolution or self._resolved(request)
         if resolution.bound is not None:
             request.route = resolution.bound.route
-            request.path_params = resolution.params
-        return resolution.bound, resolution.refusal or _not_found
+            request.path_params = resolution.params.copy()
+        return resolution
 
     def _resolved(self, request: Request) -> Resolution:
-        # Kept on the request: a middleware may pass on another request than it got.
-        if request._resolution is None:
-            request._resolution = self._resolve(request)
-        return request._resolution
+        path = request._target.partition(b"?")[0]
+        resolution = self._spelt_out.get((request.method, path))
+        if resolution is None:
+            resolution = self._resolve(request)
+            bound = resolution.bound
+            # Of a route without parameters there is one such path: what is kept is bounded.
+            if bound and not bound.route.names and path.startswith(b"/") and b"%" not in path:
+                self._spelt_out[request.method, path] = resolution
+        request._resolution = resolution
+        return resolution
 
     def _resolve(self, request: Request) -> Resolution:
         if request.target == b"*":
