@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from wsrelay.config import duration_ms
+from wsrelay.http.headers import MutableHeaders
 from wsrelay.http.response import Response
 from wsrelay_core import PID
 
@@ -65,10 +66,10 @@ class RelayResponse(Response):
     """
 
     def __init__(self, pid: PID) -> None:
-        super().__init__()
         text = str.__str__(pid)
         self.header = _encoded({"target_pid": text})
         self.command = RelayCommand(text)
+        self.headers = MutableHeaders()
         self.headers.raw.append((_RELAY_NAME, self.header))
 
 

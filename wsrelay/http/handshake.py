@@ -70,28 +70,28 @@ def check_opening(request: Request) -> Opening:
         raise HandshakeError(405, "A handshake is a GET", {"Allow": "GET"})
     if request.has_body:
         raise HandshakeError(400, "A handshake has no body")
-    _check_version(headers.values_of(b"sec-websocket-version"))
+    versions = headers.values_of(b"sec-websocket-version")
+    if versions != [b"13"]:
+        raise _bad_version(versions)
     keys = headers.values_of(b"sec-websocket-key")
     if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
         raise HandshakeError(400, "Sec-WebSocket-Key must be one, 16 bytes in base64")
+    protocols = headers.values_of(b"sec-websocket-protocol")
+    extensions = headers.values_of(b"sec-websocket-extensions")
     return Opening(
         keys[0],
-        _parse_subprotocols(headers.values_of(b"sec-websocket-protocol")),
-        parse_offers(headers.values_of(b"sec-websocket-extensions")),
+        _parse_subprotocols(protocols) if protocols else (),
+        parse_offers(extensions) if extensions else (),
     )
 
 
-def _check_version(values: list[bytes]) -> None:
-    if values == [b"13"]:
-        return
+def _bad_version(values: list[bytes]) -> HandshakeError:
     if len(values) != 1 or not values[0] or b"," in values[0]:
-        raise HandshakeError(400, "Sec-WebSocket-Version must be one")
-    raise HandshakeError(426, "The WebSocket version is 13", _UPGRADE_HEADERS)
+        return HandshakeError(400, "Sec-WebSocket-Version must be one")
+    return HandshakeError(426, "The WebSocket version is 13", _UPGRADE_HEADERS)
 
 
 def _parse_subprotocols(values: list[bytes]) -> tuple[str, ...]:
-    if not values:
-        return ()
     parts = [part.strip(b" \t") for value in values for part in value.split(b",")]
     tokens = [part for part in parts if part]
     # RFC 6455 4.1, item 10: tokens, at least one, no two alike.

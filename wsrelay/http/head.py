@@ -10,6 +10,7 @@ with the same reading; property tests hold it.
 """
 
 import re
+from functools import lru_cache
 
 import h11
 
@@ -17,7 +18,7 @@ from wsrelay.errors import HTTPError
 from wsrelay_core import read_plain_head
 
 from .authority import parse_authority
-from .headers import Headers, index_fields, list_tokens
+from .headers import MEMORABLE, Headers, has_token, index_fields, list_tokens
 from .limits import Limits
 
 __all__ = ["Head", "HeadReader", "read_head"]
@@ -29,7 +30,8 @@ _FIELD_LINE = _TCHAR + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n"
 _HEAD = re.compile(_REQUEST_LINE + rb"(?:" + _FIELD_LINE + rb")*+\r\n")
 _LINE = re.compile(_REQUEST_LINE)
 _BARE = re.compile(rb"(?<!\r)\n|\r(?!\n)(?=.)", re.DOTALL)
-_FIRST = re.compile(_TCHAR)
+_FIRST = frozenset(byte for byte in range(256) if re.match(_TCHAR, bytes([byte])))
+_CR, _LF, _SLASH = b"\r\n/"
 _LENGTH = re.compile(rb"[0-9]{1,19}")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*+)(.*+)", re.IGNORECASE)
 
@@ -74,12 +76,14 @@ class Head:
         self.method = method
         self.http_version = http_version
         _check_host(index)
-        self.target = _check_target(self, target)
-        self.content_length = _body_length(self.http_version, index)
-        self.keep_alive = self.http_version == "1.1" and b"close" not in list_tokens(
-            index.get(b"connection", ())
+        plain = target[0] == _SLASH and b"#" not in target and method != "CONNECT"
+        self.target = target if plain else _check_target(self, target)
+        framed = b"content-length" in index or b"transfer-encoding" in index
+        self.content_length = _body_length(http_version, index) if framed else 0
+        self.keep_alive = http_version == "1.1" and not has_token(
+            index.get(b"connection", ()), b"close"
         )
-        self.expects_continue = _expectation(self.http_version, index)
+        self.expects_continue = b"expect" in index and _expectation(http_version, index)
 
     @property
     def has_body(self) -> bool:
@@ -156,25 +160,26 @@ class HeadReader:
             self._check_partial(buffer)
             self._scanned = len(buffer)
             return None
-        block = bytes(buffer[: end + 4])
-        del buffer[: end + 4]
-        self._restart()
-        return read_head(block, self._limits)
-
-    def _restart(self) -> None:
+        if end + 4 == len(buffer):
+            block = bytes(buffer)
+            buffer.clear()
+        else:
+            block = bytes(buffer[: end + 4])
+            del buffer[: end + 4]
         self._scanned = 0
         self._line = -1
         self._blank_skipped = False
+        return read_head(block, self._limits)
 
     def _start(self, buffer: bytearray) -> bool:
         # RFC 9112 2.2: one empty line before a request is ignored.
-        if not self._blank_skipped and buffer[:1] == b"\r":
+        if buffer and buffer[0] == _CR and not self._blank_skipped:
             if len(buffer) == 1:
                 return False
-            if buffer[1] == 10:
+            if buffer[1] == _LF:
                 del buffer[:2]
                 self._blank_skipped = True
-        if buffer and _FIRST.match(buffer) is None:
+        if buffer and buffer[0] not in _FIRST:
             # A TLS hello, say: no more of it needs to be waited for.
             raise HTTPError(400, "Malformed request line")
         return bool(buffer)
@@ -203,8 +208,15 @@ def _check_version(version: bytes) -> str:
 def _check_host(index: dict[bytes, list[bytes]]) -> None:
     # RFC 9112 3.2; that there is one, and no second one, whoever parsed it sees to.
     hosts = index.get(b"host")
-    if hosts is not None and parse_authority(hosts[0].decode("latin-1")) is None:
-        raise HTTPError(400, "Malformed Host")
+    if hosts is not None:
+        known = _is_authority if len(hosts[0]) <= MEMORABLE else _is_authority.__wrapped__
+        if not known(hosts[0]):
+            raise HTTPError(400, "Malformed Host")
+
+
+@lru_cache(maxsize=64)
+def _is_authority(host: bytes) -> bool:
+    return parse_authority(host.decode("latin-1")) is not None
 
 
 def _check_target(head: Head, target: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from functools import lru_cache
 from urllib.parse import parse_qsl
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "MutableHeaders",
     "QueryParams",
     "add_vary",
+    "has_token",
     "index_fields",
     "is_token",
     "list_tokens",
@@ -17,6 +19,8 @@ __all__ = [
 
 HeaderPairs = Mapping[str, str | bytes] | Iterable[tuple[str | bytes, str | bytes]]
 """What every `headers` argument takes: a mapping, or pairs where a name may repeat."""
+
+MEMORABLE = 64  # bytes of a value that is worth the memory: clients send one of a few
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FORBIDDEN_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -276,3 +280,15 @@ def list_tokens(values: Sequence[bytes]) -> list[bytes]:
         return [element] if element else []
     elements = [part.strip(b" \t") for value in values for part in value.lower().split(b",")]
     return [element for element in elements if element]
+
+
+def has_token(values: Sequence[bytes], token: bytes) -> bool:
+    """Whether a field has an element, given in lower case; see `list_tokens`."""
+    if len(values) == 1 and len(values[0]) <= MEMORABLE:
+        return token in _tokens_of(values[0])
+    return token in list_tokens(values)
+
+
+@lru_cache(maxsize=64)
+def _tokens_of(value: bytes) -> tuple[bytes, ...]:
+    return tuple(list_tokens((value,)))

@@ -9,7 +9,7 @@ import orjson
 
 from wsrelay.errors import HTTPError
 
-from .headers import HeaderPairs, Headers, QueryParams, list_tokens
+from .headers import HeaderPairs, Headers, QueryParams, has_token
 
 if TYPE_CHECKING:
     from .body import RequestBody
@@ -126,7 +126,8 @@ class Request:
     @property
     def path(self) -> str:
         """The decoded path. Not for matching: an encoded `/` looks like any other here."""
-        return unquote(self.raw_path.decode("latin-1"))
+        path = self._target.partition(b"?")[0].decode("latin-1")
+        return unquote(path) if "%" in path else path
 
     @property
     def url(self) -> str:
@@ -173,8 +174,8 @@ class Request:
             self._handshake = (
                 bool(upgrade)
                 and self.http_version == "1.1"
-                and b"websocket" in list_tokens(upgrade)
-                and b"upgrade" in list_tokens(self.headers.values_of(b"connection"))
+                and has_token(upgrade, b"websocket")
+                and has_token(self.headers.values_of(b"connection"), b"upgrade")
             )
         return self._handshake
 

@@ -36,6 +36,9 @@ class Response:
     """
 
     media_type: str | None = None
+    status_code = 200
+    body = b""
+    exception: BaseException | None = None
 
     def __init__(
         self,
@@ -47,7 +50,6 @@ class Response:
         self.status_code = status_code
         self.headers = MutableHeaders(headers)
         self.body = self.render(content)
-        self.exception: BaseException | None = None
         media_type = media_type or self.media_type
         if media_type is not None and "content-type" not in self.headers:
             if media_type.startswith("text/") and "charset=" not in media_type:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from .headers import HeaderPairs, is_token
+from .headers import HeaderPairs, MutableHeaders, is_token
 from .response import Response
 
 __all__ = ["Upgrade", "UpgradeTarget"]
@@ -52,13 +52,15 @@ class Upgrade(Response):
         headers: HeaderPairs | None = None,
         abandon: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__(None, 101, headers)
+        self.status_code = 101
+        self.headers = MutableHeaders(headers)
         self.accept = accept
         self.connection = connection
         self.subprotocol = subprotocol
         self.extension = extension
         self.abandon: Callable[[], None] = abandon if abandon is not None else _nothing
-        self._lines = _optional_lines(subprotocol, extension)
+        plain = subprotocol is None and extension is None
+        self._lines = b"" if plain else _optional_lines(subprotocol, extension)
 
     def head(self) -> bytes:
         """The whole response as bytes."""
