@@ -195,7 +195,7 @@ class Registry:
 
     def server_host(self, entry: str) -> Host:
         """The host under which the connections of an HTTP server run."""
-        return self._host(entry)
+        return self.hosts.get(entry) or self._host(entry)
 
     def _host(self, entry: str) -> Host:
         host = self.hosts.get(entry)

@@ -44,6 +44,8 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
 
     __slots__ = ("_host", "_port", "_seat", "path", "relay", "subprotocol")
 
+    data_received = None  # uvloop asks for it all the same, and would make an error of its lack
+
     relay: Relay
     path: str
     subprotocol: str | None

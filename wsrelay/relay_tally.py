@@ -1,6 +1,5 @@
 """What the ended connections of a relay add up to, for who asks (`metrics`)."""
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        self.ends: Counter[tuple[str, str]] = Counter()
+        self.ends: dict[tuple[str, str], int] = {}
         self.messages_in = 0
         self.messages_out = 0
         self.messages_dropped = 0
@@ -29,7 +28,8 @@ class Tally:
             dropped: messages to it that the policy of its queue dropped.
         """
         self.messages_dropped += dropped
-        self.ends[record["cause"], code_class(record["code"])] += 1
+        end = record["cause"], code_class(record["code"])
+        self.ends[end] = self.ends.get(end, 0) + 1
         self.messages_in += record["messages_in"]
         self.messages_out += record["messages_out"]
 

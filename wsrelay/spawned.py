@@ -22,15 +22,22 @@ class Spawned(list[PID]):
     they live; so it is emptied when the request is over, and takes in nothing more.
     """
 
-    __slots__ = ("upgrades",)
+    __slots__ = ("over", "upgrades")
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.upgrades: list[Upgrade] | None = []  # None once the request is over
+    over: bool
+    upgrades: list[Upgrade]
+
+    @classmethod
+    def begin(cls) -> "Spawned":
+        """Of a request that begins."""
+        spawned = cls()
+        spawned.over = False
+        spawned.upgrades = []
+        return spawned
 
     def append(self, pid: PID) -> None:
         """Note a process; tasks that the request left behind may still spawn, unnoted."""
-        if self.upgrades is not None:
+        if not self.over:
             super().append(pid)
 
     def settle(self, request: Request, response: Response | None) -> None:
@@ -41,7 +48,7 @@ class Spawned(list[PID]):
             request: that the response answers.
             response: what goes out; None: an exception goes up instead.
         """
-        upgrades, self.upgrades = self.upgrades or (), None
+        upgrades, self.upgrades, self.over = self.upgrades, [], True
         if isinstance(response, Upgrade):
             for upgrade in upgrades:
                 if upgrade is not response:
@@ -74,7 +81,7 @@ class SpawnScope:
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         """Around an asynchronous chain."""
-        spawned, response = Spawned(), None
+        spawned, response = Spawned.begin(), None
         token = spawn_scope.set(spawned)
         try:
             response = _public(await call_next(request))
@@ -85,7 +92,7 @@ class SpawnScope:
 
     def call_sync(self, request: Request, call_next: SyncHandler) -> Response:
         """Around a synchronous chain."""
-        spawned, response = Spawned(), None
+        spawned, response = Spawned.begin(), None
         token = spawn_scope.set(spawned)
         try:
             response = _public(call_next(request))
@@ -105,7 +112,7 @@ def _public(response: Response) -> Response:
 def note_upgrade(upgrade: Upgrade) -> None:
     """Remember an upgrade that this request may become."""
     spawned = spawn_scope.get()
-    if isinstance(spawned, Spawned) and spawned.upgrades is not None:
+    if isinstance(spawned, Spawned) and not spawned.over:
         spawned.upgrades.append(upgrade)
 
 

@@ -31,7 +31,7 @@ _HEAD = re.compile(_REQUEST_LINE + rb"(?:" + _FIELD_LINE + rb")*+\r\n")
 _LINE = re.compile(_REQUEST_LINE)
 _BARE = re.compile(rb"(?<!\r)\n|\r(?!\n)(?=.)", re.DOTALL)
 _FIRST = frozenset(byte for byte in range(256) if re.match(_TCHAR, bytes([byte])))
-_CR, _LF, _SLASH = b"\r\n/"
+_CR, _LF, _SLASH, _HASH = b"\r\n/#"
 _LENGTH = re.compile(rb"[0-9]{1,19}")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*+)(.*+)", re.IGNORECASE)
 
@@ -76,7 +76,7 @@ class Head:
         self.method = method
         self.http_version = http_version
         _check_host(index)
-        plain = target[0] == _SLASH and b"#" not in target and method != "CONNECT"
+        plain = target[0] == _SLASH and _HASH not in target and method != "CONNECT"
         self.target = target if plain else _check_target(self, target)
         framed = b"content-length" in index or b"transfer-encoding" in index
         self.content_length = _body_length(http_version, index) if framed else 0

@@ -177,9 +177,15 @@ class MutableHeaders(MutableMapping[str, str]):
 
     def take(self, name: bytes) -> list[bytes]:
         """Remove a field; all values that it had, as bytes. `name` in lower case."""
-        values = self.values_of(name)
+        values: list[bytes] = []
+        kept: list[tuple[bytes, bytes]] = []
+        for pair in self.raw:
+            if pair[0].lower() == name:
+                values.append(pair[1])
+            else:
+                kept.append(pair)
         if values:
-            self._discard(name)
+            self.raw = kept
         return values
 
     def _discard(self, name: bytes) -> bool:

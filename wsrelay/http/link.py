@@ -74,6 +74,8 @@ class Link(asyncio.BufferedProtocol):
 
     _transport: asyncio.Transport
 
+    data_received = None  # uvloop asks for it all the same, and would make an error of its lack
+
     def __init__(self, server: ServerState, timeouts: Timeouts, longest_head: int) -> None:
         self._server = server
         self._timeouts = timeouts

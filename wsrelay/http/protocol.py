@@ -9,7 +9,7 @@ import contextvars
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any
 
 from wsrelay.errors import HTTPError
 from wsrelay.log import escape
@@ -113,7 +113,7 @@ class HTTPProtocol(Link):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; the head of the first request is due from now on."""
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = transport  # type: ignore[assignment]
         self._loop = asyncio.get_running_loop()
         self._peer = Peer(transport, self._server, self._peername)
         self._awaits_proxy_header = self._server.proxy_protocol and self._peer.is_trusted
@@ -309,7 +309,7 @@ class HTTPProtocol(Link):
         self._phase = BUSY
         self.deadline = math.inf
         self._server.requests += 1
-        body = self._open_body(head)
+        body = None if head.content_length == 0 else self._open_body(head)
         request = Request(
             head.method,
             head.target,
@@ -326,10 +326,8 @@ class HTTPProtocol(Link):
             body.feed(self._buffer)
         self._run(exchange)
 
-    def _open_body(self, head: Head) -> RequestBody | None:
+    def _open_body(self, head: Head) -> RequestBody:
         length = head.content_length
-        if length == 0:
-            return None
         if length is not None and length > self._limits.body:
             raise HTTPError(413)
         if not head.expects_continue:
@@ -500,7 +498,7 @@ class HTTPProtocol(Link):
         self._server.upgrades += 1
         self._log(exchange, upgrade.status_code)
         self._leave()
-        transport.set_protocol(cast(asyncio.BaseProtocol, upgrade.connection))
+        transport.set_protocol(upgrade.connection)  # type: ignore[arg-type]
         try:
             upgrade.connection.start(transport, trailing, self._descriptor)
         except Exception as error:

@@ -64,9 +64,11 @@ class Upgrade(Response):
 
     def head(self) -> bytes:
         """The whole response as bytes."""
-        extra = [
-            b"%b: %b\r\n" % pair for pair in self.headers.raw if not _is_owned(pair[0].lower())
-        ]
+        extra = (
+            [b"%b: %b\r\n" % pair for pair in self.headers.raw if not _is_owned(pair[0].lower())]
+            if self.headers.raw
+            else ()
+        )
         return b"".join(
             (
                 b"HTTP/1.1 101 Switching Protocols\r\n"
