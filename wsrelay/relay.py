@@ -42,7 +42,7 @@ from wsrelay.relay_command import (
 from wsrelay.relay_connection import RelayConnection, find_target
 from wsrelay.relay_tally import Tally
 from wsrelay.spawned import cancel_spawned, note_upgrade
-from wsrelay_core import Host, Scheduler, current_scheduler
+from wsrelay_core import ConnectionSettings, Host, Scheduler, current_scheduler
 
 __all__ = ["OPTIONS", "PREFIXES", "Relay", "warn_of_origins"]
 
@@ -220,17 +220,17 @@ class Relay:
         self._subprotocols: tuple[str, ...] = values["wsrelay.subprotocols"]
         self._heartbeat: float = values["wsrelay.heartbeat.default"]
         self._compression = values["wsrelay.compression"] != "off"
-        self._settings = {
-            "queue_max": values["wsrelay.queue.max"],
-            "queue_policy": self.queue_policy,
-            "message_max": values["wsrelay.message.max"],
-            "message_timeout": values["wsrelay.message.timeout"],
-            "ping_interval": values["wsrelay.ping.interval"],
-            "ping_timeout": values["wsrelay.ping.timeout"],
-            "idle_timeout": values["wsrelay.idle.timeout"],
-            "close_timeout": values["wsrelay.close.timeout"],
-            "raw": values["wsrelay.message.format"] == "raw",
-        }
+        self._settings = ConnectionSettings(
+            queue_max=values["wsrelay.queue.max"],
+            queue_policy=values["wsrelay.queue.policy"],
+            message_max=values["wsrelay.message.max"],
+            message_timeout=values["wsrelay.message.timeout"],
+            ping_interval=values["wsrelay.ping.interval"],
+            ping_timeout=values["wsrelay.ping.timeout"],
+            idle_timeout=values["wsrelay.idle.timeout"],
+            close_timeout=values["wsrelay.close.timeout"],
+            raw=values["wsrelay.message.format"] == "raw",
+        )
 
     @property
     def may_drop(self) -> bool:
@@ -285,7 +285,7 @@ class Relay:
         extension, deflate = self._negotiate(opening) if self._compression else (None, None)
         scheduler = current_scheduler()
         connection = RelayConnection(
-            scheduler, _host(scheduler, request), "websocket", deflate=deflate, **self._settings
+            scheduler, _host(scheduler, request), "websocket", self._settings, deflate
         )
         connection.introduce(self, request, attempt.address)
         attempt.seated = True  # the connection gives the place back

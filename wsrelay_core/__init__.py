@@ -4,7 +4,7 @@ It knows bytes, mailboxes and PIDs; no YAML, no logging, and of HTTP only the by
 Users import from `wsrelay`.
 """
 
-from wsrelay_core._connection import Connection
+from wsrelay_core._connection import Connection, ConnectionSettings
 from wsrelay_core._context import process_var, scheduler_var, spawn_scope, start_var
 from wsrelay_core._coroutine import CoroutineProcess
 from wsrelay_core._frame import FrameCodec
@@ -39,6 +39,7 @@ from wsrelay_core._spawn import (
 __all__ = [
     "PID",
     "Connection",
+    "ConnectionSettings",
     "CoroutineProcess",
     "Event",
     "FrameCodec",

@@ -1,5 +1,5 @@
 from asyncio import Transport
-from typing import Any, Literal, Never
+from typing import Any, Literal, Never, final
 
 from wsproto.extensions import PerMessageDeflate
 
@@ -8,12 +8,10 @@ from wsrelay_core._process import Host
 from wsrelay_core._receiving import Receiving
 from wsrelay_core._scheduler import Scheduler
 
-class Connection(Receiving):
+@final
+class ConnectionSettings:
     def __init__(
         self,
-        scheduler: Scheduler,
-        host: Host,
-        entry: str,
         *_: Never,  # keywords only; stubtest wants what a compiled __init__ seems to take
         queue_max: int = 1048576,
         queue_policy: Literal["close", "drop_newest", "drop_oldest"] = "close",
@@ -23,8 +21,17 @@ class Connection(Receiving):
         ping_timeout: float = 20,
         idle_timeout: float = 0,
         close_timeout: float = 5,
-        deflate: PerMessageDeflate | None = None,
         raw: bool = False,
+    ) -> None: ...
+
+class Connection(Receiving):
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        host: Host,
+        entry: str,
+        settings: ConnectionSettings | None = None,
+        deflate: PerMessageDeflate | None = None,
     ) -> None: ...
     @property
     def target_pid(self) -> PID | None: ...

@@ -6,6 +6,7 @@ its time. It implements asyncio's BufferedProtocol (`wsrelay.relay` adds that ba
 HTTP protocol hands its transport over after the 101.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from wsrelay_core._coroutine cimport CoroutineProcess
@@ -30,31 +31,57 @@ cdef str METADATA = "metadata"
 cdef int PATIENCE = 16
 
 
-cdef class Connection(Receiving):
-    """A WebSocket connection as a process.
+@cython.final
+cdef class ConnectionSettings:
+    """What the connections of one relay have in common, read once for all of them.
 
     Args:
-        scheduler, host, entry: as for every process.
         queue_max: bytes queued towards the client; `queue_policy`: `close`, `drop_newest`,
             `drop_oldest`.
         message_max: largest client message in bytes, after decompression.
         ping_interval, ping_timeout, idle_timeout, message_timeout: seconds, 0 off.
         close_timeout: seconds to wait for the client's close frame.
-        deflate: a negotiated wsproto PerMessageDeflate, or None.
         raw: client messages carry just the data, not the dict.
     """
 
-    def __init__(self, Scheduler scheduler not None, Host host not None, str entry, *,
-                 Py_ssize_t queue_max=1048576, str queue_policy="close",
+    def __init__(self, *, Py_ssize_t queue_max=1048576, str queue_policy="close",
                  Py_ssize_t message_max=1048576, double message_timeout=60,
                  double ping_interval=20, double ping_timeout=20, double idle_timeout=0,
-                 double close_timeout=5, deflate=None, bint raw=False):
-        self.codec = FrameCodec(max_message=message_max, deflate=deflate)
-        self.outbox = Outbox(queue_max, queue_policy)
-        self.deadlines = Deadlines(ping_interval, ping_timeout, idle_timeout, message_timeout,
-                                   close_timeout)
-        self.plain = deflate is None
+                 double close_timeout=5, bint raw=False):
+        self.queue_max = queue_max
+        self.queue_policy = queue_policy
+        self.message_max = message_max
+        self.message_timeout = message_timeout
+        self.ping_interval = ping_interval
+        self.ping_timeout = ping_timeout
+        self.idle_timeout = idle_timeout
+        self.close_timeout = close_timeout
         self.raw = raw
+
+
+cdef ConnectionSettings DEFAULTS = ConnectionSettings()
+
+
+cdef class Connection(Receiving):
+    """A WebSocket connection as a process.
+
+    Args:
+        scheduler, host, entry: as for every process.
+        settings: what it has in common with others; None: the defaults.
+        deflate: a negotiated wsproto PerMessageDeflate, or None.
+    """
+
+    def __init__(self, Scheduler scheduler not None, Host host not None, str entry,
+                 ConnectionSettings settings=None, deflate=None):
+        if settings is None:
+            settings = DEFAULTS
+        self.codec = FrameCodec(max_message=settings.message_max, deflate=deflate)
+        self.outbox = Outbox(settings.queue_max, settings.queue_policy)
+        self.deadlines = Deadlines(settings.ping_interval, settings.ping_timeout,
+                                   settings.idle_timeout, settings.message_timeout,
+                                   settings.close_timeout)
+        self.plain = deflate is None
+        self.raw = settings.raw
         self.topic = "ws.message"
         self.metadata = {}
         self.state = OPEN

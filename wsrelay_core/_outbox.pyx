@@ -27,6 +27,10 @@ cdef Py_ssize_t PONGS_AT_ONCE = 64 * 1024
 cdef Py_ssize_t PART = 128 * 1024
 
 
+cdef dict POLICIES = {"close": POLICY_CLOSE, "drop_newest": POLICY_DROP_NEWEST,
+                      "drop_oldest": POLICY_DROP_OLDEST}
+
+
 @cython.final
 cdef class Outbox:
     """Frames towards one client, at most `limit` bytes of them.
@@ -38,8 +42,7 @@ cdef class Outbox:
 
     def __cinit__(self, Py_ssize_t limit, str policy="close"):
         self.limit = limit
-        self.policy = {"close": POLICY_CLOSE, "drop_newest": POLICY_DROP_NEWEST,
-                       "drop_oldest": POLICY_DROP_OLDEST}[policy]
+        self.policy = POLICIES[policy]
         self.socket = -1
 
     cpdef int start(self, object transport, int descriptor=-1) except -1:

@@ -5,7 +5,16 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from wsrelay_core import Connection, CoroutineProcess, Host, Message, Scheduler, send, watch_exit
+from wsrelay_core import (
+    Connection,
+    ConnectionSettings,
+    CoroutineProcess,
+    Host,
+    Message,
+    Scheduler,
+    send,
+    watch_exit,
+)
 from wsrelay_core._frame import FrameCodec
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
@@ -167,10 +176,13 @@ class Stage:
         wire: Wire | None = None,
         kind: type[Connection] = Connection,
         rest: bytes = b"",
+        deflate: Any = None,
         **settings: Any,
     ) -> tuple[Connection, Wire]:
         """An open connection; the messages' topic and metadata are the defaults."""
-        connection = kind(self.scheduler, self.host, "websocket", **settings)
+        connection = kind(
+            self.scheduler, self.host, "websocket", ConnectionSettings(**settings), deflate
+        )
         wire = wire or Wire()
         wire.protocol = connection
         assert connection.watch_target((target or self.target).pid)

@@ -23,7 +23,7 @@ from connection_helpers import (
     settle,
 )
 
-from wsrelay_core import Connection, process_var, send
+from wsrelay_core import Connection, ConnectionSettings, process_var, send
 from wsrelay_core._errors import NoProcess
 
 
@@ -129,7 +129,8 @@ async def test_what_is_sent_before_the_start_goes_out_behind_it():
 @on_loop
 async def test_abandon_after_a_transfer_leaves_who_was_joined():
     stage = Stage()
-    connection = Connection(stage.scheduler, stage.host, "websocket", queue_max=10)
+    settings = ConnectionSettings(queue_max=10)
+    connection = Connection(stage.scheduler, stage.host, "websocket", settings)
     connection.watch_target(stage.target.pid)
     connection.join()
     assert say(connection, "early")

@@ -60,6 +60,21 @@ def test_the_timer_sweeps_while_there_are_connections(monkeypatch):
             swept.clear()
             await asyncio.wait_for(swept.wait(), 5)
         state.closed(connection)
+        while state._timer is not None:
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("draining_first", [True, False])
+def test_the_timer_is_gone_when_the_server_has_drained(draining_first):
+    async def main():
+        state, connection = ServerState(), Connection()
+        state.opened(connection)
+        if draining_first:
+            state.drain()
+        state.closed(connection)
+        state.drain()
         assert state._timer is None
 
     asyncio.run(main())

@@ -36,7 +36,8 @@ class TrackedConnection(Protocol):
 class ServerState:
     """The state of one HTTP server; its connections report to it.
 
-    One coarse timer serves the deadlines of all connections, and runs only while there are any.
+    One coarse timer serves the deadlines of all connections. It ends itself when it finds none: of
+    a server that is busy with handshakes the last one leaves many times a second.
 
     Args:
         name: registry id of the service, which the PIDs of its connections begin with.
@@ -131,6 +132,7 @@ class ServerState:
         """Begin to stop: no keep-alive from now on, and idle connections close."""
         self.draining = True
         self.close_idle()
+        self._settle()
 
     def close_idle(self) -> None:
         """Close the connections that wait for a request."""
@@ -163,7 +165,7 @@ class ServerState:
 
     def _settle(self) -> None:
         if not self.connections:
-            if self._timer is not None:
+            if self.draining and self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
             if not self.tasks:
@@ -173,6 +175,9 @@ class ServerState:
         self._timer = loop.call_later(SWEEP_INTERVAL, self._tick, loop)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self.connections:
+            self._timer = None
+            return
         self._schedule(loop)  # first, so that a fault in one sweep does not end them all
         loop.call_soon(self._sweep_soon, loop)
 
