@@ -16,7 +16,7 @@ from typing import Any
 
 from wsrelay.log import Limited, describe
 
-__all__ = ["RESERVE", "Listener", "descriptors_run_out"]
+__all__ = ["RESERVE", "Listener", "descriptors_run_out", "room_behind"]
 
 logger = logging.getLogger("wsrelay.server")
 
@@ -195,6 +195,12 @@ class Listener:
             self._timer = self._loop.call_later(RETRY, self._look)
 
 
+def room_behind(highest: int) -> bool:
+    """Whether a descriptor is far from the end of the table, or that has none."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return limit == resource.RLIM_INFINITY or 0 <= highest < limit - 2 * RESERVE
+
+
 def descriptors_run_out(sock: socket.socket, highest: int = -1) -> bool:
     """Whether one more connection would take a descriptor of the `RESERVE`.
 
@@ -202,9 +208,9 @@ def descriptors_run_out(sock: socket.socket, highest: int = -1) -> bool:
     had is far from the end of the table, so is the next one. Else, or without any, a duplicate of
     `sock` shows it exactly.
     """
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if limit == resource.RLIM_INFINITY or 0 <= highest < limit - 2 * RESERVE:
+    if room_behind(highest):
         return False
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     try:
         probe = os.dup(sock.fileno())
     except OSError:

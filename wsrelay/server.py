@@ -19,7 +19,7 @@ from wsrelay.http.protocol import HTTPProtocol
 from wsrelay.http.router import Dispatcher, Router
 from wsrelay.http.server import ServerState
 from wsrelay.http.static import StaticFiles
-from wsrelay.listener import RESERVE, Listener, descriptors_run_out
+from wsrelay.listener import RESERVE, Listener, descriptors_run_out, room_behind
 from wsrelay.tls import ReloadableContext, TLSFilesError
 from wsrelay.unix_socket import SocketFile
 
@@ -109,6 +109,7 @@ class Server:
         self._dispatcher = Dispatcher(service.routers, service.files)
         self._context = app.context()
         self._listener: Listener | None = None
+        self._roomy: int | None = None  # a descriptor that was found to be far from the end
         self._address: Address | None = None
         self._file: SocketFile | None = None
         self._tls: ReloadableContext | None = None
@@ -122,7 +123,7 @@ class Server:
             timeouts=self.service.timeouts,
             context=self._context,
             peername=peername,
-            descriptor=-1 if sock is None else sock.fileno(),
+            descriptor=-1 if sock is None or self.service.tls is not None else sock.fileno(),
         )
 
     async def listen(self, address: Address) -> None:
@@ -171,8 +172,11 @@ class Server:
             connecting = sum(one not in connected for one in listener.connecting.values())
             if self.state.open_connections + connecting >= limit:
                 return f"limits.connections is {limit}"
+        if highest == self._roomy:
+            return None
         if descriptors_run_out(listener.sockets[0], highest):
             return f"all descriptors but {RESERVE} are in use (RLIMIT_NOFILE, `ulimit -n`)"
+        self._roomy = highest if room_behind(highest) else None
         return None
 
     def _tls_settings(self) -> dict[str, Any]:

@@ -121,7 +121,7 @@ cdef class Connection(Receiving):
     def start(self, transport, trailing_data=b"", int descriptor=-1) -> None:
         """The 101 is written: join the target, then read what came with the handshake.
 
-        `descriptor` is that of the transport's socket, where it is known.
+        `descriptor` is that of the transport's socket, where it is known and there is no TLS.
         """
         cdef bytes rest = bytes(trailing_data)
         self.transport = transport

@@ -48,7 +48,7 @@ cdef class Outbox:
     cpdef int start(self, object transport, int descriptor=-1) except -1:
         """Write to this transport from now on; it may still hold what others wrote.
 
-        `descriptor` is that of its socket, where it is known.
+        `descriptor` is that of its socket, where it is known and there is no TLS.
         """
         self.transport = transport
         self.socket = plain_socket(transport, descriptor)

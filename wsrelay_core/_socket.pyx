@@ -19,14 +19,15 @@ cdef tuple PLAIN = ("uvloop.loop", "asyncio.selector_events")
 cdef int plain_socket(object transport, int known) except? -2:
     """The descriptor of a transport's socket; -1 if writes must go through the transport.
 
-    Where it is `known`, the transport is not asked: uvloop makes an object for that and keeps it.
+    Where it is `known` to be a socket without TLS, the transport is not asked: uvloop makes an
+    object for that and keeps it.
     """
     if type(transport).__module__ not in PLAIN:
         return -1
-    if transport.get_extra_info("sslcontext") is not None:
-        return -1
     if known >= 0:
         return known
+    if transport.get_extra_info("sslcontext") is not None:
+        return -1
     sock = transport.get_extra_info("socket")
     return -1 if sock is None else sock.fileno()
 

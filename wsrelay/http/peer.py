@@ -27,14 +27,18 @@ class Peer:
     __slots__ = ("_headers", "_server", "address", "certificate", "client", "scheme")
 
     def __init__(
-        self, transport: asyncio.BaseTransport, server: ServerState, peername: Any = None
+        self,
+        transport: asyncio.BaseTransport,
+        server: ServerState,
+        peername: Any = None,
+        may_be_tls: bool = True,
     ) -> None:
         self._server = server
         self.client: Client | None = client_of(peername or transport.get_extra_info("peername"))
         self.address: str | None = _address_of(transport, self.client)
         self.scheme = server.scheme
         self.certificate: Certificate | None = None
-        if transport.get_extra_info("ssl_object") is not None:
+        if may_be_tls and transport.get_extra_info("ssl_object") is not None:
             self.scheme = "https"
             # Empty for one that nobody looked at.
             self.certificate = transport.get_extra_info("peercert") or None

@@ -57,7 +57,7 @@ class HTTPProtocol(Link):
         limits, timeouts: what one client may cost.
         context: copied for each request; the handler runs in the copy. None: that of the caller.
         peername: address of the other side, as `accept` told it; None: the transport knows.
-        descriptor: of its socket; -1: the transport knows.
+        descriptor: of its socket, if there is no TLS; -1: the transport knows.
     """
 
     __slots__ = (
@@ -115,7 +115,7 @@ class HTTPProtocol(Link):
         """Begin; the head of the first request is due from now on."""
         self._transport = transport  # type: ignore[assignment]
         self._loop = asyncio.get_running_loop()
-        self._peer = Peer(transport, self._server, self._peername)
+        self._peer = Peer(transport, self._server, self._peername, self._descriptor < 0)
         self._awaits_proxy_header = self._server.proxy_protocol and self._peer.is_trusted
         self._server.opened(self)
         if self._server.ended:

@@ -22,7 +22,7 @@ class UpgradeTarget(Protocol):
         Args:
             transport: the connection's transport, whose protocol this object is by now.
             trailing_data: the bytes that came behind the handshake.
-            descriptor: of the transport's socket; -1: it is not known.
+            descriptor: of the transport's socket, if there is no TLS; -1: it is not known.
         """
 
 
