@@ -217,6 +217,7 @@ cdef class Ending(Process):
         """Answer the client's close frame with its code; the closing handshake is complete."""
         self.accepting = False
         self.queue_control(CLOSE, close_body(self.code, ""))
+        self.outbox.last = True
         self.outbox.flush()  # so that the record counts it
         return self.finish(True)
 

@@ -6,14 +6,18 @@ cdef extern from *:
     #ifndef MSG_NOSIGNAL
     #define MSG_NOSIGNAL 0  /* Python ignores SIGPIPE */
     #endif
-    static inline Py_ssize_t wsrelay_send_now(int socket, PyObject* data) {
+    #ifndef MSG_MORE
+    #define MSG_MORE 0
+    #endif
+    static inline Py_ssize_t wsrelay_send_now(int socket, PyObject* data, int last) {
         Py_ssize_t sent = send(socket, PyBytes_AS_STRING(data), (size_t) PyBytes_GET_SIZE(data),
-                               MSG_DONTWAIT | MSG_NOSIGNAL);
+                               MSG_DONTWAIT | MSG_NOSIGNAL | (last ? MSG_MORE : 0));
         return sent < 0 ? 0 : sent;
     }
     """
-    # How many bytes the kernel takes now; an error is 0, for the transport to meet it itself.
-    Py_ssize_t send_now "wsrelay_send_now"(int socket, bytes data)
+    # How many bytes the kernel takes now; an error is 0, for the transport to meet it itself. The
+    # `last` ones wait for the close that follows at once, and go out in one segment with it.
+    Py_ssize_t send_now "wsrelay_send_now"(int socket, bytes data, bint last)
 
 
 cdef int plain_socket(object transport, int known) except? -2
