@@ -83,6 +83,7 @@ class Registry:
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
+        self._implicit_host = f"{namespace}:processes"
         self.importer: Callable[[ImportPath], Any] = import_object
         self.functions: dict[str, Function] = {}  # function.python, by id
         self.processes: dict[str, Function] = {}  # process.python, by id
@@ -178,12 +179,12 @@ class Registry:
         Raises:
             UnknownEntry: no host of that name.
         """
-        implicit = f"{self.namespace}:processes"
+        implicit = self._implicit_host
         if name is None:
             if spawner is not None:
                 return spawner
             only = self._declared_hosts[0] if len(self._declared_hosts) == 1 else implicit
-            return self._host(only)
+            return self.hosts.get(only) or self._host(only)
         entry = self.id_of(str(name))
         if entry != implicit and entry not in self._declared_hosts:
             known = [*self._declared_hosts, implicit]

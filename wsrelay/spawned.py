@@ -1,6 +1,7 @@
 """What a request spawned, so that an upgrade that fails leaves nothing behind."""
 
 from collections.abc import Callable, Iterable
+from contextvars import Token
 from functools import partial
 from typing import Any
 
@@ -87,8 +88,8 @@ class SpawnScope:
             response = _public(await call_next(request))
             return response
         finally:
-            spawn_scope.reset(token)
             spawned.settle(request, response)
+            _step_out(token)
 
     def call_sync(self, request: Request, call_next: SyncHandler) -> Response:
         """Around a synchronous chain."""
@@ -98,8 +99,15 @@ class SpawnScope:
             response = _public(call_next(request))
             return response
         finally:
-            spawn_scope.reset(token)
             spawned.settle(request, response)
+            _step_out(token)
+
+
+def _step_out(token: Token[Any]) -> None:
+    """Give the scope around this one its place back. Where there is none, the settled one may stay:
+    it is empty, takes nothing in, and the context is that of one request."""
+    if token.old_value is not Token.MISSING:
+        spawn_scope.reset(token)
 
 
 def _public(response: Response) -> Response:

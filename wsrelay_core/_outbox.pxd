@@ -20,7 +20,7 @@ cdef class Outbox:
     cdef object transport
     cdef int socket                   # descriptor for writes without the transport, or -1
     cdef signed char policy
-    cdef flag last                    # the transport is closed as soon as all is written
+    cdef flag last                    # nothing is written behind what is queued
     cdef flag behind                  # the transport may hold what came before
     cdef readonly flag dropping       # frames were dropped since the client last caught up
     cdef flag untold                  # and nobody was told of it yet

@@ -192,7 +192,7 @@ cdef class Outbox:
         cdef Py_ssize_t sent = 0
         self.written += size
         if self.socket >= 0 and (not self.behind or self.caught_up()):
-            sent = send_now(self.socket, data, self.last)
+            sent = send_now(self.socket, data, self.last and self.size == 0)
             if sent == size:
                 return 0
             self.behind = True

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 import uvloop
 from certificates import tls_contexts
-from connection_helpers import Stage, say, settle, until
+from connection_helpers import Stage, client_close, say, settle, until
 from sockets import Trap
 
 from wsrelay_core import Connection
@@ -311,3 +311,34 @@ def test_a_client_that_is_gone_when_the_backlog_is_written():
         await stage.stop()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 8])
+def test_the_stream_ends_behind_the_answer_to_a_close_not_before(go, count):
+    """Also where what is queued is written in parts, by the socket and by the transport."""
+
+    class Wired(Connection, asyncio.BufferedProtocol):
+        pass
+
+    async def main():
+        stage = Stage()
+        near, far = socket.socketpair()
+        far.setblocking(False)
+        transport, _ = await asyncio.get_running_loop().create_connection(
+            asyncio.Protocol, sock=near
+        )
+        connection = Wired(stage.scheduler, stage.host, "websocket")
+        assert connection.watch_target(stage.target.pid)
+        for _ in range(count):
+            assert say(connection, "x" * 70_000)
+        transport.set_protocol(connection)
+        connection.start(transport, client_close(1000))
+        received = bytearray()
+        while data := await asyncio.get_running_loop().sock_recv(far, 1 << 20):
+            received += data
+        texts = (b"\x81\x7f" + (70_000).to_bytes(8, "big") + b"x" * 70_000) * count
+        assert received == texts + b"\x88\x02\x03\xe8"
+        far.close()
+        await stage.stop()
+
+    go(main())

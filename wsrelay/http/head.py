@@ -21,7 +21,7 @@ from .authority import parse_authority
 from .headers import MEMORABLE, Headers, has_token, index_fields, list_tokens
 from .limits import Limits
 
-__all__ = ["Head", "HeadReader", "read_head"]
+__all__ = ["Head", "HeadReader", "read_head", "take_whole"]
 
 _TCHAR = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 # Every repetition is possessive: no input makes the match step back.
@@ -136,6 +136,30 @@ def _check_bytes(block: bytes, limits: Limits) -> None:
         raise HTTPError(400, f"Malformed {where}")
 
 
+def take_whole(buffer: bytearray, limits: Limits) -> Head | None:
+    """Remove a head from the start of the buffer, as a new `HeadReader` does, which is spared where
+    all of it came in one piece; None where it did not.
+
+    Raises:
+        HTTPError: as `read_head`.
+    """
+    if not buffer or buffer[0] not in _FIRST:
+        return None
+    end = buffer.find(b"\r\n\r\n")
+    return None if end < 0 else read_head(_cut(buffer, end + 4), limits)
+
+
+def _cut(buffer: bytearray, size: int) -> bytes:
+    """Remove bytes from the start of a buffer."""
+    if size == len(buffer):
+        block = bytes(buffer)
+        buffer.clear()
+    else:
+        block = bytes(buffer[:size])
+        del buffer[:size]
+    return block
+
+
 class HeadReader:
     """Takes heads out of a connection's buffer, however their bytes arrive."""
 
@@ -160,16 +184,10 @@ class HeadReader:
             self._check_partial(buffer)
             self._scanned = len(buffer)
             return None
-        if end + 4 == len(buffer):
-            block = bytes(buffer)
-            buffer.clear()
-        else:
-            block = bytes(buffer[: end + 4])
-            del buffer[: end + 4]
         self._scanned = 0
         self._line = -1
         self._blank_skipped = False
-        return read_head(block, self._limits)
+        return read_head(_cut(buffer, end + 4), self._limits)
 
     def _start(self, buffer: bytearray) -> bool:
         # RFC 9112 2.2: one empty line before a request is ignored.

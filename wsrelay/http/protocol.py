@@ -19,7 +19,7 @@ from . import access
 from .body import ChunkedReader, LengthReader, RequestBody
 from .chain import ORDERS, failure_response
 from .exchange import Exchange, abandon, start_task
-from .head import Head, HeadReader
+from .head import Head, HeadReader, take_whole
 from .limits import Limits, Timeouts
 from .link import BUSY, HEAD, LINGER, Link
 from .logs import logger
@@ -103,7 +103,7 @@ class HTTPProtocol(Link):
         self._peername = peername
         self._descriptor = descriptor
         self._awaits_proxy_header = False
-        self._heads = HeadReader(self._limits)
+        self._heads: HeadReader | None = None
         self._head_begun = True
         self._exchange: Exchange | None = None
         self._advance_due = False
@@ -251,7 +251,7 @@ class HTTPProtocol(Link):
         if self._awaits_proxy_header and not self._read_proxy_header():
             return False
         try:
-            head = self._heads.take(self._buffer)
+            head = self._take_head()
             if head is None:
                 self._await_head()
                 return False
@@ -259,6 +259,15 @@ class HTTPProtocol(Link):
         except HTTPError as error:
             self._refuse(error, head)
         return True
+
+    def _take_head(self) -> Head | None:
+        heads = self._heads
+        if heads is None:
+            head = take_whole(self._buffer, self._limits)
+            if head is not None:
+                return head
+            heads = self._heads = HeadReader(self._limits)
+        return heads.take(self._buffer)
 
     def _await_head(self) -> None:
         if self._eof:
