@@ -57,6 +57,7 @@ FIXED = {
 OTHER = {
     "http/access.py CLIENT_GONE",
     "http/addresses.py SUBSCRIBER_BITS",
+    "http/headers.py MEMORABLE",
     "http/link.py UNSEEN_BYTES",
     "http/proxy_protocol.py _FIXED",
     "http/server.py READ_SIZE",
@@ -67,6 +68,7 @@ OTHER = {
     "http/static_conditions.py _DATE_CHARACTERS",
     "http/static_conditions.py _SIZE_DIGITS",
     "listener.py RETRY",
+    "relay_command.py PLAIN_PID",
     "relay_command.py SHORTEST_HEARTBEAT",
     "_frame.pyx PIECES",
     "_mailbox.pyx FIRST_CAPACITY",

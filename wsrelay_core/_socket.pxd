@@ -16,8 +16,8 @@ cdef extern from *:
         return sent < 0 ? 0 : sent;
     }
     """
-    # How many bytes the kernel takes now; an error is 0, for the transport to meet it itself. Behind
-    # the `last` ones the stream ends: they go out with its end, in one segment.
+    # How many bytes the kernel takes now; an error is 0, for the transport to meet it itself.
+    # Behind the `last` ones the stream ends: they go out with its end, in one segment.
     Py_ssize_t send_now "wsrelay_send_now"(int socket, bytes data, bint last)
 
 

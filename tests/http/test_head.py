@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from malformed_heads import GET, MALFORMED, OTHERS
 
 from wsrelay.http import HTTPError, Limits
-from wsrelay.http.head import HeadReader, read_head
+from wsrelay.http.head import HeadReader, read_head, take_whole
 
 LIMITS = Limits()
 
@@ -241,3 +241,23 @@ def work(data, limits):
             read(data, limits=limits)
         times.append(time.process_time_ns() - start)
     return max(min(times), 20_000)
+
+
+def outcome(take, buffer):
+    try:
+        head = take(buffer)
+    except HTTPError as error:
+        return error.status_code, error.detail, bytes(buffer)
+    return head and (head.method, head.target, head.headers.raw, bytes(buffer))
+
+
+@pytest.mark.parametrize(
+    "data", [*MALFORMED.values(), GET, GET + GET, b"\r\n" + GET, GET[:-1], b""]
+)
+def test_a_head_in_one_piece_is_taken_as_a_reader_takes_it(data):
+    whole, read = bytearray(data), bytearray(data)
+    found = outcome(lambda buffer: take_whole(buffer, LIMITS), whole)
+    if found is None:  # left to the reader, untouched
+        assert whole == data
+    else:
+        assert found == outcome(HeadReader(LIMITS).take, read)

@@ -1,7 +1,7 @@
 import pytest
 
 from wsrelay.http import Headers, MutableHeaders, QueryParams
-from wsrelay.http.headers import is_token, list_tokens
+from wsrelay.http.headers import has_token, is_token, list_tokens
 
 
 def test_a_request_header_is_found_in_any_case():
@@ -123,6 +123,21 @@ def test_tokens():
     assert not is_token(b"a b")
     assert not is_token(b"a\n")
     assert list_tokens([b"Keep-Alive , UPGRADE", b",", b""]) == [b"keep-alive", b"upgrade"]
+
+
+def test_a_token_in_a_field():
+    long = b"a, " * 50 + b"Close"
+    for values in ([b" Close"], [b"x, close ,y"], [b"x", b"CLOSE"], [long]):
+        assert has_token(values, b"close")
+    for values in ([], [b""], [b"closed"], [b"x close"], [b"x", b"y"], [b"a, " * 50]):
+        assert not has_token(values, b"close")
+
+
+def test_a_field_is_taken():
+    headers = MutableHeaders([("A", "1"), ("b", "2"), ("a", "3")])
+    assert headers.take(b"a") == [b"1", b"3"]
+    assert headers.raw == [(b"b", b"2")]
+    assert headers.take(b"a") == [] and headers.raw == [(b"b", b"2")]
 
 
 def test_they_show_what_is_in_them():

@@ -245,3 +245,29 @@ def test_an_endpoint_is_a_function():
     with pytest.raises(TypeError, match="the endpoint of '/a' is a function, not int"):
         router.add("GET", "/a", 5)
     assert not router.routes
+
+
+def test_a_path_that_is_spelt_out_is_looked_up_once():
+    router = Router()
+    seen = []
+
+    @router.get("/a/b")
+    def spelt_out(request):
+        request.path_params["mine"] = "1"
+        return "b"
+
+    @router.get("/a/{id}")
+    def free(request):
+        seen.append(dict(request.path_params))
+        return "id"
+
+    dispatcher = Dispatcher([router])
+    for path in ("/a/b", "/a/%62", "/a/b?x", "/a/b"):
+        request = Request("GET", path)
+        assert dispatcher.dispatch_sync(request).body == b"b"
+        assert request.path_params == {"mine": "1"} and request.route.template == "/a/b"
+    for number in range(3):
+        assert dispatcher.dispatch_sync(Request("GET", f"/a/{number}")).body == b"id"
+    assert seen == [{"id": "0"}, {"id": "1"}, {"id": "2"}]
+    assert dispatcher.dispatch_sync(Request("POST", "/a/b")).status_code == 405
+    assert list(dispatcher._spelt_out) == [("GET", b"/a/b")]

@@ -5,9 +5,11 @@ import pytest
 
 from wsrelay import process
 from wsrelay.relay_command import (
+    RELAY_FIELD,
     RELAY_HEADER,
     FieldError,
     RelayCommand,
+    command_of,
     read_command,
     read_header,
     relay_to,
@@ -210,3 +212,34 @@ def test_relay_to_carries_any_text(text):
 def test_metadata_is_a_mapping(metadata):
     with pytest.raises(TypeError, match=f"metadata is a dict, not {type(metadata).__name__}"):
         relay_to("room", metadata=metadata)
+
+
+PIDS = [TARGET, "room", "", "\x7f", 'a"\\\r\n\0ü\u2028', "x" * 1024, "x" * 1025, "{", "x" * 70_000]
+
+
+@pytest.mark.parametrize("text", PIDS, ids=range(len(PIDS)))
+def test_a_pid_alone_says_what_its_text_says(text):
+    """The relay need not read its header: it must be as if it had."""
+    plain, other = relay_to(process.PID(text)), relay_to(text)
+    assert plain.headers.raw == other.headers.raw
+    assert (plain.status_code, plain.body, plain.exception) == (200, b"", None)
+    values = plain.headers.values_of(RELAY_FIELD)
+    try:
+        told = read_header(values)
+    except FieldError as error:
+        with pytest.raises(FieldError) as found:
+            command_of(plain, values)
+        assert str(found.value) == str(error)
+    else:
+        assert command_of(plain, values) == told
+        assert type(command_of(plain, values).target) is str
+
+
+def test_whoever_changes_the_header_is_obeyed():
+    response = relay_to(process.PID(TARGET))
+    response.headers[RELAY_HEADER] = header(message_topic="chat")
+    assert command_of(response, response.headers.take(RELAY_FIELD)).topic == "chat"
+    response = relay_to(process.PID(TARGET))
+    response.headers.append(RELAY_HEADER, header())
+    with pytest.raises(FieldError, match="there must be one"):
+        command_of(response, response.headers.take(RELAY_FIELD))
