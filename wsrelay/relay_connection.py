@@ -6,7 +6,7 @@ import asyncio
 import enum
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from wsrelay.config import format_duration
 from wsrelay.errors import InvalidPID
@@ -30,7 +30,7 @@ class Left(enum.Enum):
     SEAT = enum.auto()
 
 
-LEFT = Left.SEAT
+LEFT: Final = Left.SEAT
 
 
 class RelayConnection(Connection, asyncio.BufferedProtocol):
@@ -168,7 +168,7 @@ class RelayConnection(Connection, asyncio.BufferedProtocol):
     def _leave_seat(self) -> None:
         # An end may come before the 101 fails: once is enough.
         address, self._seat = self._seat, LEFT
-        if not isinstance(address, Left):
+        if address is not LEFT:
             self.relay.seats.give_back(address)
 
     def describe(self) -> dict[str, Any]:

@@ -116,14 +116,15 @@ class Server:
 
     def protocol(self, sock: socket.socket | None = None, peername: Any = None) -> HTTPProtocol:
         """A protocol for one new connection: its socket, and the address of the other side."""
-        return HTTPProtocol(
-            handler=self._dispatcher,
-            server=self.state,
-            limits=self.service.limits,
-            timeouts=self.service.timeouts,
-            context=self._context,
-            peername=peername,
-            descriptor=-1 if sock is None or self.service.tls is not None else sock.fileno(),
+        service = self.service
+        return HTTPProtocol(  # by place: of names a dict would be made each time
+            self._dispatcher,
+            self.state,
+            service.limits,
+            service.timeouts,
+            self._context,
+            peername,
+            -1 if sock is None or service.tls is not None else sock.fileno(),
         )
 
     async def listen(self, address: Address) -> None:

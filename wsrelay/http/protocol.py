@@ -204,7 +204,10 @@ class HTTPProtocol(Link):
     def _advance(self) -> None:
         """Serve what is complete in the buffer, a few requests at a time."""
         for _ in range(PIPELINED_AT_ONCE):
-            if not self._step():
+            if self._phase is HEAD:
+                if self._write_paused or not self._read_head():
+                    break
+            elif not self._read_body():
                 break
         else:
             if not self._advance_due:
@@ -216,10 +219,8 @@ class HTTPProtocol(Link):
         self._advance_due = False
         self._advance()
 
-    def _step(self) -> bool:
-        """Read one head, or some of a body; False when there is nothing more to do now."""
-        if self._phase is HEAD:
-            return not self._write_paused and self._read_head()
+    def _read_body(self) -> bool:
+        """Read some of a body; False when there is nothing more to do now."""
         exchange = self._exchange
         if exchange is not None and exchange.body is not None and exchange.body.pending:
             exchange.body.feed(self._buffer)
@@ -247,6 +248,7 @@ class HTTPProtocol(Link):
         return True
 
     def _read_head(self) -> bool:
+        """Read one head, and serve it; False where it is incomplete."""
         head = None
         if self._awaits_proxy_header and not self._read_proxy_header():
             return False
@@ -319,14 +321,11 @@ class HTTPProtocol(Link):
         self.deadline = math.inf
         self._server.requests += 1
         body = None if head.content_length == 0 else self._open_body(head)
-        request = Request(
-            head.method,
-            head.target,
-            head.headers,
-            body=b"" if body is None else body,
-            http_version=head.http_version,
-            server=self._server,
-        )
+        request = Request(head.method, head.target, head.headers)
+        request.http_version = head.http_version
+        request.server = self._server
+        if body is not None:
+            request._body = body
         self._peer.introduce(request)
         started = self._server.clock() if access.enabled() else None
         exchange = self._exchange = Exchange(head, request, body, started)
