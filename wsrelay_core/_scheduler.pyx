@@ -17,11 +17,12 @@ cdef int CLOCK_EVERY = 8                # steps between two looks at the clock
 
 cdef double TICK = 0.02                 # resolution of the timer wheel, seconds
 # What all connections that are behind together get of one turn of the loop, seconds: those with
-# little to say wait no longer for a thousand that flood than for one. It is more where nobody else
-# had anything to say since the last turn.
-cdef double SHARE = 0.00005
-cdef double SHARE_ALONE = 0.0002
-cdef Py_ssize_t READ_SIZE = 128 * 1024  # bytes of one read
+# little to say wait no longer for a thousand that flood than for one. While nobody else has
+# anything to say it doubles from turn to turn, up to the second figure.
+cdef double SHARE = 0.00002
+cdef double SHARE_ALONE = 0.00004
+# How long they wait while in each turn somebody else has something to say, seconds.
+cdef double PATIENCE = 0.0005
 
 # Running schedulers, so that code outside a process finds the only App of its loop.
 running_schedulers = []
@@ -173,8 +174,10 @@ cdef class Scheduler:
         self.bound_drain = self.drain
         self.bound_catch_up = self.catch_up
         self.lingering = {}
+        self.share = SHARE
         self.read_buffer = bytearray(READ_SIZE)
         self.read_view = memoryview(self.read_buffer)
+        self.short_view = self.read_view[:SHORT_READ]
 
     def start(self) -> None:
         """Let processes start; the App becomes visible to code outside a process."""
@@ -333,14 +336,24 @@ cdef class Scheduler:
     def catch_up(self) -> None:
         """Step those who are behind, the first first, for their share; called by the loop.
 
-        Who is still behind comes after the others, in one of the next turns: what arrived meanwhile
-        is read before.
+        They use the turns in which nobody else has anything to say, and a few of the others. Who is
+        still behind comes after the others, in one of the next turns: what arrived meanwhile is
+        read before.
         """
-        cdef double until = self.now() + (SHARE if self.reads else SHARE_ALONE)
+        cdef double when = self.now()
+        cdef bint others = self.reads > 0
+        self.reads = 0
+        self.share = SHARE if others else min(2 * self.share, SHARE_ALONE)
+        if others and when < self.overdue:
+            self.order(self.bound_catch_up)
+        else:
+            self.overdue = when + PATIENCE
+            self.step_behind(when + self.share)
+
+    cdef int step_behind(self, double until) except -1:
         cdef list batch = self.behind
         cdef Py_ssize_t index = 0, size = len(batch)
         self.behind = []
-        self.reads = 0
         try:
             while index < size:
                 index += 1
@@ -352,6 +365,7 @@ cdef class Scheduler:
             self.catching_up = len(self.behind) > 0
             if self.catching_up:
                 self.order(self.bound_catch_up)
+        return 0
 
     # -- links ---------------------------------------------------------------------------------
 
