@@ -51,6 +51,7 @@ cdef class Receiving(Sending):
 
     def buffer_updated(self, Py_ssize_t nbytes):
         self.read(<const unsigned char*>PyByteArray_AS_STRING(self.scheduler.read_buffer), nbytes)
+        self.scheduler.after_read()
 
     cdef int read(self, const unsigned char* data, Py_ssize_t size) except -1:
         self.bytes_in += size

@@ -65,6 +65,8 @@ cdef class Scheduler:
     cdef double share                 # of a turn for all who are behind, seconds
     cdef double overdue               # when they have waited long enough, by the clock
     cdef Py_ssize_t reads             # of sockets, since it ran last
+    cdef Py_ssize_t reads_undrained   # reads since the last drain
+    cdef double early_until           # when no drain comes early any more, 0 before the first
     cdef bint signalling              # and are being brought
     cdef bint scheduled
     cdef bint draining
@@ -83,6 +85,8 @@ cdef class Scheduler:
     cdef int mark_behind(self, Schedulable item) except -1
     cdef int wake(self) except -1
     cdef int order(self, object callback) except -1
+    cdef int after_read(self) except -1
+    cdef int drain_early(self) except -1
     cdef int step_all(self) except -1
     cdef int finish_drain(self) except -1
     cdef bint has_ready(self) noexcept

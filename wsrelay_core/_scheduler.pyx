@@ -2,6 +2,8 @@
 
 import contextvars
 import os
+from asyncio import current_task
+from functools import partial
 
 from wsrelay_core._errors import NoApp, WrongThread
 
@@ -14,6 +16,9 @@ from wsrelay_core._pid cimport PID, ProcessTable
 cdef int DRAIN_ROUNDS = 64
 cdef double DRAIN_SECONDS = 0.005
 cdef int CLOCK_EVERY = 8                # steps between two looks at the clock
+# Reads after which a drain comes early: what they brought is in the processor's cache still. After
+# the thousand that one turn of the loop may have, it would have to be fetched once more.
+cdef Py_ssize_t NEAR = 32
 
 cdef double TICK = 0.02                 # resolution of the timer wheel, seconds
 # What all connections that are behind together get of one turn of the loop, seconds: those with
@@ -45,6 +50,10 @@ cdef double monotonic() noexcept nogil:
     cdef timespec spec
     clock_gettime(CLOCK_MONOTONIC, &spec)
     return <double>spec.tv_sec + 1e-9 * <double>spec.tv_nsec
+
+
+def throw(error) -> None:
+    raise error
 
 
 cdef class Schedulable:
@@ -256,12 +265,47 @@ cdef class Scheduler:
             return
         self.draining = True
         try:
+            self.reads_undrained = 0
+            self.early_until = 0
             self.step_all()
             self.finish_drain()
         finally:
             self.draining = False
             if (self.has_ready() or self.dirty or self.ending) and not self.scheduled:
                 self.wake()
+
+    cdef int after_read(self) except -1:
+        """A connection has been given what its client sent; called by the loop's transports."""
+        self.reads_undrained += 1
+        if self.reads_undrained >= NEAR and self.scheduled and not self.draining:
+            try:
+                self.drain_early()
+            except BaseException as error:
+                # It ends the program; to a transport it would be a fault of one connection.
+                self.order(partial(throw, error))
+        return 0
+
+    cdef int drain_early(self) except -1:
+        """Step what the last reads made ready, before the loop reads more.
+
+        All that is done so early in one turn takes no longer than one drain. What is to be written
+        goes out only if it is no more than what was read: a message for all clients waits, so that
+        those who write to all together cost each of them one write.
+        """
+        cdef double now = monotonic()
+        if self.early_until == 0:
+            self.early_until = now + DRAIN_SECONDS
+        # A transport that calls from inside a task (none of asyncio's do) must wait for the drain.
+        if now < self.early_until and current_task(self.loop) is None:
+            self.draining = True
+            try:
+                self.step_all()
+                if len(self.dirty) <= self.reads_undrained:
+                    self.finish_drain()
+            finally:
+                self.draining = False
+        self.reads_undrained = 0
+        return 0
 
     cdef int step_all(self) except -1:
         cdef list batch
