@@ -13,6 +13,11 @@ cdef enum:
     INFLATE_FLOOR = 32768         # what zlib and wsproto need anyhow, however small the limit
 
 
+# Import wsproto, which must be done before the first lane. Not when this module is imported: wsproto
+# brings h11 with it, and together they took a fifth of `import wsrelay`.
+cdef int load_wsproto() except -1
+
+
 @cython.final
 cdef class WsprotoLane:
     # What the last event was about; the codec takes it from here.
