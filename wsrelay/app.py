@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import Context, Token, copy_context
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from wsrelay import lifecycle
 from wsrelay.config import (
@@ -22,9 +22,11 @@ from wsrelay.config import (
 from wsrelay.declarations import Declarations
 from wsrelay.errors import NoApp
 from wsrelay.process_info import ProcessInfo, info_of
-from wsrelay.relay import warn_of_origins
-from wsrelay.server import Server, ServerList, Service
+from wsrelay.service import Service
 from wsrelay_core import Connection, CoroutineProcess, Scheduler, scheduler_var
+
+if TYPE_CHECKING:
+    from wsrelay.server import Server, ServerList
 
 __all__ = ["App"]
 
@@ -99,6 +101,8 @@ class App(Declarations):
         """
         if self.is_running:
             raise RuntimeError("the App is running already")
+        from wsrelay.serving import warn_of_origins  # and with it all that serves
+
         self.restart = False
         self.failure = None
         self._stopping = asyncio.Event()
@@ -199,6 +203,8 @@ class App(Declarations):
 
         The App must be running (`async with app:`).
         """
+        from wsrelay.serving import Server
+
         server = Server(self, self.service_of(service))
         self.servers.append(server)
         return server.protocol
@@ -247,6 +253,8 @@ class App(Declarations):
         return await self._listen(self.addresses(addr, port, host))
 
     async def _listen(self, services: list[tuple[Service, Address]]) -> ServerList:
+        from wsrelay.serving import Server, ServerList
+
         opened = ServerList()
         try:
             for service, address in services:
