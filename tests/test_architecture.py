@@ -29,9 +29,9 @@ CORE = {
 THIN = {
     "errors": "_late _text errors log log_format",
     "config": (
-        "config.problems config.durations config.environment config.nodes config.schema "
-        "config.values config.fields config.references config.entries config.yaml config.load "
-        "config"
+        "config.problems config.durations config.locations config.environment config.nodes "
+        "config.schema config.values config.fields config.references config.entries config.yaml "
+        "config.load config"
     ),
     "process": "process_info process_options starting process",
     "http": (

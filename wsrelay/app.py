@@ -11,14 +11,7 @@ from contextvars import Context, Token, copy_context
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from wsrelay import lifecycle
-from wsrelay.config import (
-    Address,
-    Config,
-    ConfigError,
-    Problem,
-    parse_address,
-    read_file,
-)
+from wsrelay.config import Address, ConfigError, parse_address
 from wsrelay.declarations import Declarations
 from wsrelay.errors import NoApp
 from wsrelay.process_info import ProcessInfo, info_of
@@ -26,6 +19,7 @@ from wsrelay.service import Service
 from wsrelay_core import Connection, CoroutineProcess, Scheduler, scheduler_var
 
 if TYPE_CHECKING:
+    from wsrelay.config import Config, Problem
     from wsrelay.server import Server, ServerList
 
 __all__ = ["App"]
@@ -68,6 +62,8 @@ class App(Declarations):
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> App:
         """Build an App from a YAML file; raises ConfigError with all that is wrong."""
+        from wsrelay.config import read_file
+
         return cls.from_config(*read_file(path))
 
     @classmethod

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsrelay._text import quoted
-from wsrelay.config import TLS, Address, ImportPath, Lifecycle, Proxy, Restart, parse_address
+from wsrelay.config import Address, parse_address
 from wsrelay.config.durations import seconds
 from wsrelay.http.limits import Limits, Timeouts
 from wsrelay.http.router import Router
@@ -19,6 +19,7 @@ from wsrelay.supervisor import Supervisor
 from wsrelay_core import Host
 
 if TYPE_CHECKING:
+    from wsrelay.config import TLS, ImportPath, Proxy, Restart
     from wsrelay.http.static import StaticFiles
 
 __all__ = ["Declarations"]
@@ -245,6 +246,8 @@ class Declarations:
             ValueError: there is such a service already; a name or a duration that is none.
             TypeError: the function can't be called with this input; `requires` is one text.
         """
+        from wsrelay.config import Lifecycle, Restart  # see `wsrelay.serving`
+
         if isinstance(requires, str):  # a sequence, but of letters
             raise TypeError(f"requires is a list, such as [{quoted(requires)}], not a text")
         lifecycle = Lifecycle(

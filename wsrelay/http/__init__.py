@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from .server import ServerState
     from .static import StaticFiles
 else:
-    __getattr__ = late(
+    __getattr__, __dir__ = late(
         __name__,
-        {
-            "HTTPProtocol": "wsrelay.http.protocol",
-            "Offer": "wsrelay.http.handshake",
-            "Opening": "wsrelay.http.handshake",
-            "OriginPolicy": "wsrelay.http.handshake",
-            "ServerState": "wsrelay.http.server",
-            "StaticFiles": "wsrelay.http.static",
-            "check_opening": "wsrelay.http.handshake",
-            "choose_subprotocol": "wsrelay.http.handshake",
-            "negotiate_deflate": "wsrelay.http.handshake",
-        },
+        handshake=(
+            "Offer",
+            "Opening",
+            "OriginPolicy",
+            "check_opening",
+            "choose_subprotocol",
+            "negotiate_deflate",
+        ),
+        protocol=("HTTPProtocol",),
+        server=("ServerState",),
+        static=("StaticFiles",),
     )
 
 __all__ = [
