@@ -8,8 +8,9 @@ file, for which a server under load may have no descriptor left.
 import orjson
 
 from wsrelay.config import entries
+from wsrelay.http import static
 from wsrelay.middleware import table
 from wsrelay.relay import warn_of_origins
 from wsrelay.server import Server, ServerList
 
-__all__ = ["Server", "ServerList", "entries", "orjson", "table", "warn_of_origins"]
+__all__ = ["Server", "ServerList", "entries", "orjson", "static", "table", "warn_of_origins"]
