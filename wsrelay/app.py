@@ -49,6 +49,9 @@ class App(Declarations):
     """
 
     def __init__(self, namespace: str = "app", *, clock: Callable[[], float] | None = None) -> None:
+        # All that serves; here, where most often no loop runs that it would hold up.
+        import wsrelay.serving  # noqa: F401
+
         super().__init__(namespace)
         self.servers: list[Server] = []
         self.scheduler: Scheduler | None = None
@@ -97,7 +100,7 @@ class App(Declarations):
         """
         if self.is_running:
             raise RuntimeError("the App is running already")
-        from wsrelay.serving import warn_of_origins  # and with it all that serves
+        from wsrelay.serving import warn_of_origins
 
         self.restart = False
         self.failure = None

@@ -1,8 +1,8 @@
 """Everything that a running App may need and `import wsrelay` leaves out.
 
-A program may only look at an App, or have none; so what serves is imported when an App starts: h11,
-wsproto, orjson, the middleware. It is all of it, and before there is a listener: an import opens a
-file, for which a server under load may have no descriptor left.
+A module that only has handlers or processes, or a tool that looks at them, has no App; so what
+serves is imported when one is made: h11, wsproto, orjson, the middleware. It is all of it, and long
+before there is a listener: an import opens a file, for which a server may have no descriptor left.
 """
 
 import orjson

@@ -71,7 +71,7 @@ cdef dict OPCODES = None
 
 
 cdef int load() except -1:
-    """Import wsproto for the first codec; an App that starts has imported it by then."""
+    """Import wsproto for the first codec; an App has imported it by then."""
     global NO_RSV, OPCODES
     from wsproto.frame_protocol import Opcode, RsvBits
     load_wsproto()

@@ -21,7 +21,7 @@ cdef str BINARY_NAME = "binary"
 
 
 cdef int load() except -1:
-    """Import orjson, which brings much of the standard library; an App that starts has done so."""
+    """Import orjson, which brings much of the standard library; an App has done so."""
     global dumps, JSON_OPTIONS
     import orjson
     JSON_OPTIONS = orjson.OPT_NON_STR_KEYS

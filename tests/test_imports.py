@@ -12,7 +12,7 @@ import wsrelay.config
 import wsrelay.http
 from wsrelay._late import late
 
-APP = Path(__file__).with_name("startup_app.py")
+APP = Path(__file__).with_name("imports_app.py")
 SERVING = {
     "h11",
     "wsproto",
@@ -54,7 +54,8 @@ def test_what_an_import_leaves_out():
 def test_an_app_brings_what_serves():
     _, modules = modules_of_app()
     assert not SERVING & modules["imported"]
-    assert modules["listening"] >= SERVING
+    assert modules["made"] >= SERVING
+    assert modules["listening"] == modules["served"]
 
 
 def test_nothing_is_imported_while_an_app_serves(tmp_path):

@@ -1,8 +1,8 @@
-"""An App in a fresh interpreter, for `test_startup.py`: which modules there are, and when.
+"""An App in a fresh interpreter, for `test_imports.py`: which modules there are, and when.
 
-Usage: python startup_app.py FOLDER. Prints the status line of each answer, then a JSON object: the
-modules when wsrelay is imported, when the App listens, and when it has served a bit of everything.
-It declares nothing by itself, so that what an App brings stands alone.
+Usage: python imports_app.py [FOLDER]. Prints the status line of each answer, then a JSON object:
+the modules when wsrelay is imported, when the App is made, when it listens, and when it has served
+a bit of everything. Without a folder it declares and serves nothing.
 """
 
 import asyncio
@@ -13,8 +13,9 @@ from wsrelay import App, Response, Router, process, relay_to
 
 KEY = bytes(4)
 
-app = App()
 imported = sorted(sys.modules)
+app = App()
+made = sorted(sys.modules)
 
 
 async def echo():
@@ -103,7 +104,8 @@ async def main():
             await requests(server.port)
             await websocket(server.port)
         served = sorted(sys.modules)
-    print(json.dumps({"imported": imported, "listening": listening, "served": served}))
+    modules = {"imported": imported, "made": made, "listening": listening, "served": served}
+    print(json.dumps(modules))
 
 
 asyncio.run(main())
