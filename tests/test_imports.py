@@ -16,8 +16,6 @@ APP = Path(__file__).with_name("imports_app.py")
 SERVING = {
     "h11",
     "wsproto",
-    "orjson",
-    "datetime",
     "email.utils",
     "wsrelay.config.entries",
     "wsrelay.http.head",

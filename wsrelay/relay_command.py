@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from wsrelay.config import duration_ms
 from wsrelay.http.response import Response
 
@@ -44,8 +46,6 @@ class RelayCommand:
 
 def read_header(values: list[bytes]) -> RelayCommand:
     """The command of a response's `X-WS-Relay` fields; raises FieldError."""
-    import orjson  # see `wsrelay.serving`
-
     if len(values) != 1:
         raise FieldError(f"{RELAY_HEADER}: there must be one")
     if len(values[0]) > HEADER_MAX:
@@ -92,8 +92,6 @@ def relay_to(
     Raises:
         TypeError: `metadata` is no mapping, or JSON can't say it.
     """
-    import orjson  # see `wsrelay.serving`
-
     if metadata is not None and not isinstance(metadata, Mapping):
         raise TypeError(f"metadata is a dict, not {type(metadata).__name__}")
     fields = {

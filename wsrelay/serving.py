@@ -1,11 +1,9 @@
 """Everything that a running App may need and `import wsrelay` leaves out.
 
 A module that only has handlers or processes, or a tool that looks at them, has no App; so what
-serves is imported when one is made: h11, wsproto, orjson, the middleware. It is all of it, and long
+serves is imported when one is made: h11, wsproto, the middleware. It is all of it, and long
 before there is a listener: an import opens a file, for which a server may have no descriptor left.
 """
-
-import orjson
 
 from wsrelay.config import entries
 from wsrelay.http import static
@@ -13,4 +11,4 @@ from wsrelay.middleware import table
 from wsrelay.relay import warn_of_origins
 from wsrelay.server import Server, ServerList
 
-__all__ = ["Server", "ServerList", "entries", "orjson", "static", "table", "warn_of_origins"]
+__all__ = ["Server", "ServerList", "entries", "static", "table", "warn_of_origins"]

@@ -2,6 +2,8 @@
 
 import base64
 
+import orjson
+
 from cpython.buffer cimport PyObject_CheckBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_Next, PyDict_Size
@@ -12,27 +14,11 @@ from wsrelay_core._frame cimport FrameCodec, server_frame
 from wsrelay_core._process cimport Shared
 from wsrelay_core._wire cimport BINARY, TEXT
 
-cdef object dumps = None          # of orjson, from the first JSON on
-cdef int JSON_OPTIONS = 0
+cdef int JSON_OPTIONS = orjson.OPT_NON_STR_KEYS
 cdef str TYPE_KEY = "type"
 cdef str DATA_KEY = "data"
 cdef str TEXT_NAME = "text"
 cdef str BINARY_NAME = "binary"
-
-
-cdef int load() except -1:
-    """Import orjson, which brings much of the standard library; an App has done so."""
-    global dumps, JSON_OPTIONS
-    import orjson
-    JSON_OPTIONS = orjson.OPT_NON_STR_KEYS
-    dumps = orjson.dumps
-    return 0
-
-
-cdef inline bytes json_of(object value, object default):
-    if dumps is None:
-        load()
-    return dumps(value, default, JSON_OPTIONS)
 
 
 cdef bytes frame_of(object payload, FrameCodec codec, bint plain, Shared shared):
@@ -89,7 +75,7 @@ cdef bytes any_frame(object kind, object data, FrameCodec codec, bint plain, Sha
     if kind is not None and kind != TEXT_NAME and kind != BINARY_NAME:
         raise ValueError("type is neither 'text' nor 'binary'")
     if isinstance(data, (dict, list)) and kind != BINARY_NAME:
-        raw = json_of(data, None)
+        raw = orjson.dumps(data, option=JSON_OPTIONS)
         opcode = TEXT
     elif isinstance(data, str):
         opcode = BINARY if kind == BINARY_NAME else TEXT
@@ -122,7 +108,7 @@ cdef bytes envelope_of(str topic, object payload, FrameCodec codec, bint plain, 
     cdef bytes raw
     if plain and shared is not None and shared.frame is not None:
         return shared.frame
-    raw = json_of({"topic": topic, "data": payload}, _as_text)
+    raw = orjson.dumps({"topic": topic, "data": payload}, default=_as_text, option=JSON_OPTIONS)
     return build(TEXT, <const unsigned char*>PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw),
                  codec, plain, shared)
 

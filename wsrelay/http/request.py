@@ -5,6 +5,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+import orjson
+
 from wsrelay.errors import HTTPError
 
 from .headers import HeaderPairs, Headers, QueryParams, list_tokens
@@ -197,8 +199,6 @@ class Request:
         Raises:
             HTTPError: 400 where it is none; and as `body`.
         """
-        import orjson  # see `wsrelay.serving`
-
         try:
             return orjson.loads(await self.body())
         except orjson.JSONDecodeError:

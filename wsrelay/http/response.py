@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import orjson
 
 from wsrelay.errors import HTTPError
 
 from .headers import HeaderPairs, MutableHeaders, is_token
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 __all__ = ["JSONResponse", "PlainTextResponse", "Response", "error_response", "to_response"]
 
@@ -75,7 +75,7 @@ class Response:
         key: str,
         value: str = "",
         max_age: int | None = None,
-        expires: "datetime | None" = None,
+        expires: datetime | None = None,
         path: str | None = "/",
         domain: str | None = None,
         secure: bool = False,
@@ -112,8 +112,6 @@ class Response:
         self, key: str, path: str | None = "/", domain: str | None = None, **attributes: Any
     ) -> None:
         """Tell the client to drop a cookie; path and domain as they were set."""
-        from datetime import UTC, datetime
-
         epoch = datetime.fromtimestamp(0, UTC)
         self.set_cookie(key, max_age=0, expires=epoch, path=path, domain=domain, **attributes)
 
@@ -138,8 +136,6 @@ class JSONResponse(Response):
         Raises:
             TypeError: a value has no JSON form (`orjson.JSONEncodeError`).
         """
-        import orjson  # see `wsrelay.serving`
-
         return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
 
 
@@ -186,8 +182,7 @@ def _attribute(name: str, value: str | None) -> list[str]:
     return [f"{name}={value}"]
 
 
-def _http_date(moment: "datetime") -> str:
-    from datetime import UTC
+def _http_date(moment: datetime) -> str:
     from email.utils import format_datetime  # see `wsrelay.serving`
 
     if moment.tzinfo is None:
