@@ -16,6 +16,11 @@ cdef enum:
     INFLATE_FLOOR = 32768         # what zlib and wsproto need anyhow, however small the limit
 
 
+# Import wsproto, which must be done before the first lane. Not when this module is imported: with
+# h11, which it brings, that was a fifth of what `import wsrelay` took.
+cdef int load_wsproto() except -1
+
+
 @cython.final
 cdef class WsprotoLane:
     # What the last event was about; the codec takes it from here.

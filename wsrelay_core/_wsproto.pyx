@@ -21,7 +21,9 @@ from wsrelay_core._wire cimport (
     TEXT,
 )
 
-from wsproto.frame_protocol import FrameProtocol, ParseFailed
+# Of wsproto.frame_protocol, once `load_wsproto` was called.
+cdef object FrameProtocol = None
+cdef object ParseFailed = None
 
 
 cdef extern from "Python.h":
@@ -33,6 +35,12 @@ cdef extern from "Python.h":
 cdef double FORGETTING = 1 - 1 / 64.0
 
 cdef const unsigned char* NO_KEY = b"\x00\x00\x00\x00"
+
+
+cdef int load_wsproto() except -1:
+    global FrameProtocol, ParseFailed
+    from wsproto.frame_protocol import FrameProtocol, ParseFailed
+    return 0
 
 
 @cython.final
