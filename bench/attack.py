@@ -1,7 +1,7 @@
 """Clients that do harm: some never read what they are sent, some send as fast as TCP takes it.
 
 A program of its own, beside the load generator: where they share a core, it takes what that leaves
-(the lowest priority), so that what is measured is what the attack does to the server. It prints
+(SCHED_IDLE), so that what is measured is what the attack does to the server. It prints
 `ready` when every flood has met a full socket, goes on until its input ends (or for `--seconds`),
 and then prints what it did as one line of JSON.
 """
@@ -26,10 +26,11 @@ KINDS = ("plain", "fragmented", "compressed")
 SIZE = 64  # bytes of a plain message, and number of fragments of one
 BOMB = 1024 * 1024 - 64  # bytes of a compressed message, just under the default limit
 BUFFER = 64 * 1024  # bytes of whole messages that a flood repeats
-AT_ONCE = 64  # sends in a row of one flood
+PIECE = 16 * 1024  # bytes of one send: the load waits until the kernel has taken them
+AT_ONCE = 256  # sends in a row of one flood
 DISCARD = 256 * 1024  # bytes that are read at once
 SMALL = 4096  # bytes of the receive buffer of who never reads
-LOWEST = 19  # priority, nice(2)
+SENDING = 64 * 1024  # bytes that the kernel keeps of what a flood has sent; it doubles them
 TIMEOUT = 20.0  # seconds for a connect and a handshake, on a server that is being flooded
 KEY = base64.b64encode(b"wsrelay's flood!").decode()
 MASK = b"\x11\x22\x33\x44"
@@ -88,6 +89,8 @@ def connect(port: int, path: str, extension: str = "", buffer: int = 0) -> socke
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         # At the end the server is to forget what it has not read yet: a reset, tcp(7), socket(7).
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # Endless buffers of floods that are full keep the core of the load in the kernel.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SENDING)
         sock.settimeout(TIMEOUT)
         sock.connect(("127.0.0.1", port))
         sock.sendall(wire.upgrade_request(port, KEY, path, extension))
@@ -135,7 +138,7 @@ class Flood:
         """Send until the socket is full, or the others have to have their turn."""
         for _ in range(AT_ONCE):
             try:
-                sent = self.sock.send(self._messages[self._at :])
+                sent = self.sock.send(self._messages[self._at : self._at + PIECE])
             except BlockingIOError:
                 self._done.full += 1
                 self.was_full = True
@@ -163,7 +166,7 @@ def serve(floods: list[Flood], done: Done, deadline: float, said: Callable[[], o
                 poll.unregister(number)
         if not told and all(flood.was_full for flood in floods):
             told = True
-            os.nice(LOWEST)
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
             said()
     done.seconds = time.monotonic() - began
 

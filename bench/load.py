@@ -119,6 +119,7 @@ class Load:
         self._lateness = (ctypes.c_int64 * pump.BUCKETS)()
         self._windows = windows_of(work)
         request, reply = self._windows[0][0]
+        at_once = work.in_flight * work.together  # messages
         self._scratch = ctypes.create_string_buffer(len(reply) + 1)
         self._state = pump.State(
             connections=self._connections,
@@ -126,7 +127,8 @@ class Load:
             latencies=self._latencies,
             lateness=self._lateness,
             count=work.connections,
-            pause=int(1e9 * work.in_flight / work.rate) if work.kind == "paced" else 0,
+            pause=int(1e9 * at_once / work.rate) if work.kind == "paced" else 0,
+            together=work.together,
             mode=pump.MODES[work.kind],
             request_size=len(request),
             reply_size=len(reply),

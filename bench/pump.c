@@ -44,7 +44,8 @@ struct load {
     int64_t *latencies; /* BUCKETS counts, log-linear: see bucket_of. FAN: until all have it */
     int64_t *lateness; /* the same. PACED: by how much this loop itself was late to send */
     int64_t count; /* of connections */
-    int64_t pause; /* PACED: nanoseconds from one window to the next, of the next connection */
+    int64_t pause; /* PACED: nanoseconds from one window to the next, of the next connections */
+    int64_t together; /* PACED: so many connections send at the same time */
     int64_t slot; /* PACED: index of the connection whose turn is next, */
     int64_t slot_due; /* and when */
     int64_t windows_left; /* that may still be sent */
@@ -116,7 +117,7 @@ static int next_window(struct load *load, struct connection *c, int64_t time)
     if (load->windows_left <= 0)
         return OK;
     load->windows_left--;
-    c->due += load->pause * load->count;
+    c->due += load->pause * (load->count / load->together);
     expect_next(load, c, time);
     return send_rest(load, c, 0);
 }
@@ -125,10 +126,13 @@ static int next_window(struct load *load, struct connection *c, int64_t time)
 static int send_due(struct load *load)
 {
     int64_t time = now();
-    for (; load->slot_due <= time; load->slot_due += load->pause) {
+    while (load->slot_due <= time) {
         struct connection *c = &load->connections[load->slot];
+        int64_t slot_due = load->slot_due;
         load->slot = (load->slot + 1) % load->count;
-        if (c->busy || c->due > load->slot_due || load->windows_left <= 0)
+        if (load->slot % load->together == 0)
+            load->slot_due += load->pause;
+        if (c->busy || c->due > slot_due || load->windows_left <= 0)
             continue;
         load->lateness[bucket_of(time - c->due)]++;
         int fault = next_window(load, c, c->due);
@@ -225,7 +229,7 @@ int start(struct load *load)
         load->slot = 0;
         load->slot_due = now();
         for (int64_t i = 0; i < load->count; i++)
-            load->connections[i].due = load->slot_due + i * load->pause;
+            load->connections[i].due = load->slot_due + i / load->together * load->pause;
         return send_due(load);
     }
     for (load->faulty = 0; load->faulty < load->count; load->faulty++) {

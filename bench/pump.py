@@ -58,6 +58,7 @@ class State(ctypes.Structure):
         ("lateness", ctypes.POINTER(ctypes.c_int64)),
         ("count", ctypes.c_int64),
         ("pause", ctypes.c_int64),
+        ("together", ctypes.c_int64),
         ("slot", ctypes.c_int64),
         ("slot_due", ctypes.c_int64),
         ("windows_left", ctypes.c_int64),

@@ -10,6 +10,7 @@ Status 0: measured (met or not, no wall time is a gate). Status 1: there is no m
 import argparse
 import contextlib
 import json
+import math
 import selectors
 import subprocess
 import sys
@@ -35,9 +36,10 @@ from bench.work import LoadError, Workload
 
 MUST, AIM = 2.0, 1.2  # p99 with attackers to p99 without
 HALF = 0.5  # of the top rate is that of the rounds
+TOGETHER = 10  # clients that send at the same time: the load would be the limit if it woke for each
 PROBE = 1.0  # seconds of the round that finds the top rate
 READY_TIMEOUT = 60.0  # seconds until the attackers are connected
-END_TIMEOUT = 30.0  # seconds for their last line: they have the lowest priority
+END_TIMEOUT = 30.0  # seconds for their last line: the load goes first
 MOST_SECONDS = 120.0  # of an attack, whatever happens to this process
 KIND = Kind("wsrelay_tail.py")
 SHOWN = ("p50", "p99", "p99.9", "max")
@@ -201,7 +203,11 @@ def measure(settings: Settings) -> Tail:
                 idle = machine.resident(server.pids)
                 rate = rate or max(1, round(HALF * top_rate(server, settings)))
                 work = Workload(
-                    settings.connections, seconds=settings.seconds, kind="paced", rate=rate
+                    settings.connections,
+                    seconds=settings.seconds,
+                    kind="paced",
+                    rate=rate,
+                    together=math.gcd(settings.connections, TOGETHER),
                 )
                 alone.append(one_round(server, settings, work))
                 attacked.append(one_round(server, settings, work, attacked=True))

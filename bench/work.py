@@ -34,7 +34,8 @@ class Workload:
 
     The warm-up counts in neither of the two, but is itself bounded by `max_messages`. `patience` is
     how many seconds the last answers may take after that. `rate` is the messages a second of
-    `paced`, over all connections; `accents` makes texts that are not ASCII.
+    `paced`, over all connections, of which so many as `together` says send at the same time;
+    `accents` makes texts that are not ASCII.
     """
 
     connections: int = 100
@@ -48,12 +49,15 @@ class Workload:
     kind: str = "echo"
     rate: float = 0.0
     accents: bool = False
+    together: int = 1
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}")
         if self.kind == "paced" and self.rate <= 0:
             raise ValueError("rate must be positive")
+        if self.together < 1 or self.connections % self.together:
+            raise ValueError("connections must be a multiple of together")
         if self.kind == "session" and self.raw:
             raise ValueError("a session needs a handshake: it must not be raw")
         if self.kind in ("fan", "session") and self.in_flight != 1:

@@ -27,11 +27,11 @@ CORE = {
     ),
 }
 THIN = {
-    "errors": "_text errors log log_format",
+    "errors": "_late _text errors log log_format",
     "config": (
-        "config.problems config.durations config.environment config.nodes config.schema "
-        "config.values config.fields config.references config.entries config.yaml config.load "
-        "config"
+        "config.problems config.durations config.locations config.environment config.nodes "
+        "config.schema config.values config.fields config.references config.entries config.yaml "
+        "config.load config"
     ),
     "process": "process_info process_options starting process",
     "http": (
@@ -49,8 +49,8 @@ THIN = {
         "middleware.app_metrics middleware.metrics middleware.table schema reference listing"
     ),
     "app": (
-        "backoff supervised supervisor tls unix_socket listener server declarations build "
-        "lifecycle app"
+        "backoff supervised supervisor tls unix_socket listener service server serving "
+        "declarations build lifecycle app"
     ),
 }
 # What users see, and what stands on it as a user would.

@@ -167,6 +167,17 @@ def test_collections_do_not_walk_what_was_imported(folder):
         assert int(get(command.port).rpartition(b"\r\n")[2]) > 10_000
 
 
+@pytest.mark.parametrize(
+    ("options", "threshold"), [((), b"10000"), (("--gc-threshold", "5000"), b"5000")]
+)
+def test_how_often_garbage_is_collected(folder, options, threshold):
+    handler = "\n\ndef hello(request):\n    import gc\n    return str(gc.get_threshold()[0])\n"
+    with (folder / "h.py").open("a") as file:
+        file.write(handler)
+    with serving("run", "app.yaml", *options, cwd=folder) as command:
+        assert get(command.port).rpartition(b"\r\n")[2] == threshold
+
+
 def test_a_stopping_server_takes_no_new_client(folder):
     with serving("run", "app.yaml", cwd=folder) as command:
         address = ("127.0.0.1", command.port)

@@ -78,11 +78,14 @@ OTHER = {
     "_outbox.pyx HIGH",
     "_outbox.pyx PART",
     "_receiving.pyx CLOCK_EVERY",
+    "_wsproto.pxd FIRST_EXPANSION",
     "_wsproto.pxd FRAGMENT_COST",
+    "_wsproto.pxd INFLATED_SLICE",
     "_wsproto.pxd INFLATE_COST",
     "_wsproto.pxd INFLATE_FLOOR",
     "_wsproto.pxd MAX_DEFLATE_SLICE",
     "_wsproto.pxd MAX_SLICE",
+    "_wsproto.pxd MIN_DEFLATE_SLICE",
 }
 SOURCES = ("listener.py", "relay_command.py", "http/*.py")
 CORE = ("_frame.pyx", "_mailbox.pyx", "_outbox.pyx", "_receiving.pyx", "_wsproto.pxd")

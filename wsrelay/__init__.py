@@ -5,10 +5,13 @@ middleware upgrades the connection; from then on the connection is a process: it
 can send to it, monitor it, link to it, and hand it to another process while it is open.
 """
 
+from typing import TYPE_CHECKING
+
 from wsrelay import process
+from wsrelay._late import late
 from wsrelay.app import App
-from wsrelay.config import TLS, ConfigError, Restart
 from wsrelay.errors import (
+    ConfigError,
     HostFull,
     HTTPError,
     InboxClosed,
@@ -32,6 +35,11 @@ from wsrelay.process import exit
 from wsrelay.relay_command import relay_to
 from wsrelay.supervisor import ServiceStatus
 from wsrelay_core import PID, Event, Message
+
+if TYPE_CHECKING:
+    from wsrelay.config import TLS, Restart
+else:  # which stand among the tables that a file is read by
+    __getattr__, __dir__ = late(__name__, config=("TLS", "Restart"))
 
 __version__ = "0.1.0"
 

@@ -8,23 +8,19 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import Context, Token, copy_context
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from wsrelay import lifecycle
-from wsrelay.config import (
-    Address,
-    Config,
-    ConfigError,
-    Problem,
-    parse_address,
-    read_file,
-)
+from wsrelay.config import Address, ConfigError, parse_address
 from wsrelay.declarations import Declarations
 from wsrelay.errors import NoApp
 from wsrelay.process_info import ProcessInfo, info_of
-from wsrelay.relay import warn_of_origins
-from wsrelay.server import Server, ServerList, Service
+from wsrelay.service import Service
 from wsrelay_core import Connection, CoroutineProcess, Scheduler, scheduler_var
+
+if TYPE_CHECKING:
+    from wsrelay.config import Config, Problem
+    from wsrelay.server import Server, ServerList
 
 __all__ = ["App"]
 
@@ -53,6 +49,9 @@ class App(Declarations):
     """
 
     def __init__(self, namespace: str = "app", *, clock: Callable[[], float] | None = None) -> None:
+        # All that serves; here, where most often no loop runs that it would hold up.
+        import wsrelay.serving  # noqa: F401
+
         super().__init__(namespace)
         self.servers: list[Server] = []
         self.scheduler: Scheduler | None = None
@@ -66,6 +65,8 @@ class App(Declarations):
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> App:
         """Build an App from a YAML file; raises ConfigError with all that is wrong."""
+        from wsrelay.config import read_file
+
         return cls.from_config(*read_file(path))
 
     @classmethod
@@ -99,6 +100,8 @@ class App(Declarations):
         """
         if self.is_running:
             raise RuntimeError("the App is running already")
+        from wsrelay.serving import warn_of_origins
+
         self.restart = False
         self.failure = None
         self._stopping = asyncio.Event()
@@ -199,6 +202,8 @@ class App(Declarations):
 
         The App must be running (`async with app:`).
         """
+        from wsrelay.serving import Server
+
         server = Server(self, self.service_of(service))
         self.servers.append(server)
         return server.protocol
@@ -247,6 +252,8 @@ class App(Declarations):
         return await self._listen(self.addresses(addr, port, host))
 
     async def _listen(self, services: list[tuple[Service, Address]]) -> ServerList:
+        from wsrelay.serving import Server, ServerList
+
         opened = ServerList()
         try:
             for service, address in services:

@@ -1,9 +1,13 @@
 """Delays between attempts that fail: exponential, capped, and spread at random."""
 
+from __future__ import annotations
+
 import random
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from wsrelay.config import Restart
+if TYPE_CHECKING:
+    from wsrelay.config import Restart
 
 __all__ = ["Backoff"]
 

@@ -34,7 +34,7 @@ from wsrelay.tls import TLSFilesError, check_files
 
 if TYPE_CHECKING:
     from wsrelay.app import App
-    from wsrelay.server import Service
+    from wsrelay.service import Service
 
 __all__ = ["build"]
 

@@ -30,6 +30,7 @@ __all__ = ["main"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+GC_THRESHOLD = 10_000
 LEVELS = ("debug", "info", "warning", "error")
 MENDS = {
     errno.EADDRINUSE: "stop the program that has it, or take another port (--port)",
@@ -63,6 +64,13 @@ def _listening(command: F) -> F:
             "--access-log/--no-access-log",
             default=True,
             help="Whether each HTTP request is logged (level info).  [default: yes]",
+        ),
+        click.option(
+            "--gc-threshold",
+            type=click.IntRange(0),
+            default=GC_THRESHOLD,
+            show_default=True,
+            help="New objects until garbage is collected (gc.set_threshold); 0: never.",
         ),
         click.option(
             "--log-format",
@@ -291,13 +299,14 @@ def _serve(
     log_level: str,
     log_format: str,
     access_log: bool,
+    gc_threshold: int,
 ) -> None:
     configure(log_level, log_format, access_log)
     try:
         app.addresses(port=port, host=host)
     except ValueError as error:
         raise click.UsageError(f"--host or --port: {error}") from None
-    _keep_the_start_out_of_collections()
+    _collect_seldom(gc_threshold)
     try:
         app.run(port=port, host=host)
     except OSError as error:
@@ -308,11 +317,16 @@ def _serve(
         raise click.UsageError(str(error)) from None
 
 
-def _keep_the_start_out_of_collections() -> None:
-    """What was imported lives as long as the OS process, but each full collection would walk it:
-    10 ms in which nobody is served, several times a second while a client floods."""
+def _collect_seldom(threshold: int) -> None:
+    """Nobody is served while garbage is collected.
+
+    What was imported lives as long as the OS process, but each full collection would walk it. And
+    messages that wait for their turn look like many new objects, though hardly any is garbage that
+    only a collection finds.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(threshold)
 
 
 def _told(error: OSError, several: bool = False) -> str:

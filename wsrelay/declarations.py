@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsrelay._text import quoted
-from wsrelay.config import TLS, Address, ImportPath, Lifecycle, Proxy, Restart, parse_address
+from wsrelay.config import Address, parse_address
 from wsrelay.config.durations import seconds
 from wsrelay.http.limits import Limits, Timeouts
 from wsrelay.http.router import Router
 from wsrelay.http.routes import RouteConflict
-from wsrelay.http.static import StaticFiles
 from wsrelay.imports import AppFolder, load
-from wsrelay.middleware.table import add_pages, build_chain
 from wsrelay.registry import Function, Registry, checked_name
-from wsrelay.server import Service
+from wsrelay.service import Service
 from wsrelay.supervisor import Supervisor
 from wsrelay_core import Host
+
+if TYPE_CHECKING:
+    from wsrelay.config import TLS, ImportPath, Proxy, Restart
+    from wsrelay.http.static import StaticFiles
 
 __all__ = ["Declarations"]
 
@@ -73,7 +75,7 @@ class Declarations:
             tls: None: plain HTTP. The files are read when it begins to listen.
             limits, timeouts: of a client; None: the defaults.
             shutdown: seconds in which a stop must be done.
-            trusted_proxies, proxy_headers, proxy_protocol: see `wsrelay.server.Service`.
+            trusted_proxies, proxy_headers, proxy_protocol: see `wsrelay.service.Service`.
 
         Raises:
             ValueError: there is one of this name, `addr` is no address, or what is said of proxies
@@ -126,6 +128,8 @@ class Declarations:
             ChainError: unknown middleware, options that nobody knows or that can't be read.
             ValueError: no service of that name, or several and none named; a malformed prefix.
         """
+        from wsrelay.middleware.table import add_pages, build_chain  # see `wsrelay.serving`
+
         outer, inner = build_chain(middleware, options, post_middleware, post_options, self._lent)
         router = Router(prefix, outer, inner)
         add_pages(router)
@@ -160,6 +164,8 @@ class Declarations:
             StaticError: no folder there, or another argument is of no use (a ValueError).
             ValueError: no service of that name, or several and none named.
         """
+        from wsrelay.http.static import StaticFiles  # see `wsrelay.serving`
+
         files = StaticFiles(path, directory, index=index, spa=spa, cache=cache)
         service = self.service_of(server)
         for other in service.files:
@@ -240,6 +246,8 @@ class Declarations:
             ValueError: there is such a service already; a name or a duration that is none.
             TypeError: the function can't be called with this input; `requires` is one text.
         """
+        from wsrelay.config import Lifecycle, Restart  # see `wsrelay.serving`
+
         if isinstance(requires, str):  # a sequence, but of letters
             raise TypeError(f"requires is a list, such as [{quoted(requires)}], not a text")
         lifecycle = Lifecycle(

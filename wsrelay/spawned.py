@@ -88,8 +88,8 @@ class SpawnScope:
             response = _public(await call_next(request))
             return response
         finally:
-            spawned.settle(request, response)
             _step_out(token)
+            spawned.settle(request, response)
 
     def call_sync(self, request: Request, call_next: SyncHandler) -> Response:
         """Around a synchronous chain."""
@@ -99,13 +99,13 @@ class SpawnScope:
             response = _public(call_next(request))
             return response
         finally:
-            spawned.settle(request, response)
             _step_out(token)
+            spawned.settle(request, response)
 
 
 def _step_out(token: Token[Any]) -> None:
-    """Give the scope around this one its place back. Where there is none, the settled one may stay:
-    it is empty, takes nothing in, and the context is that of one request."""
+    """Give the scope around this one its place back. Where there is none, this one may stay: once
+    it is settled it is empty and takes nothing in, and the context is that of one request."""
     if token.old_value is not Token.MISSING:
         spawn_scope.reset(token)
 

@@ -7,15 +7,18 @@ import logging
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from wsrelay import process
 from wsrelay.backoff import Backoff
-from wsrelay.config import Lifecycle, format_duration
+from wsrelay.config import format_duration
 from wsrelay.errors import NameTaken, StartFailed, WSRelayError
 from wsrelay.log import describe, escape
 from wsrelay.starting import Family, Start
 from wsrelay_core import PID, CoroutineProcess, Event, Scheduler, resolve, start_var, watch_exit
+
+if TYPE_CHECKING:
+    from wsrelay.config import Lifecycle
 
 __all__ = ["ServiceStatus", "Supervised", "Surroundings"]
 

@@ -7,18 +7,19 @@ import random
 from collections.abc import Callable, Iterable
 from contextvars import Context
 from graphlib import TopologicalSorter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsrelay._text import did_you_mean, listed, quoted
 from wsrelay.backoff import Backoff
-from wsrelay.config import Lifecycle
-from wsrelay.config.references import cycle
 from wsrelay.errors import UnknownEntry
 from wsrelay.process import Target
 from wsrelay.registry import Registry, checked_name
 from wsrelay.starting import Family
 from wsrelay.supervised import ServiceStatus, Supervised, Surroundings
 from wsrelay_core import CoroutineProcess, Scheduler, current_process
+
+if TYPE_CHECKING:
+    from wsrelay.config import Lifecycle
 
 __all__ = ["ServiceStatus", "Supervisor", "check_input"]
 
@@ -216,6 +217,8 @@ class Supervisor:
 
     def _order(self, names: Iterable[str]) -> list[Supervised]:
         """Services and all that they require, what is required first, else as declared."""
+        from wsrelay.config.references import cycle  # see `wsrelay.serving`
+
         requires = {
             name: [self._registry.id_of(each) for each in service.lifecycle.requires]
             for name, service in self._services.items()

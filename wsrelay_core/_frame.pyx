@@ -43,9 +43,7 @@ from wsrelay_core._wire cimport (
     length_size,
     minimal,
 )
-from wsrelay_core._wsproto cimport WsprotoLane
-
-from wsproto.frame_protocol import Opcode, RsvBits
+from wsrelay_core._wsproto cimport WsprotoLane, load_wsproto
 
 
 cdef extern from "Python.h":
@@ -67,8 +65,19 @@ cdef const unsigned char* NO_KEY = b"\x00\x00\x00\x00"
 cdef enum:
     PIECES = 8
 
-cdef object NO_RSV = RsvBits(False, False, False)
-cdef dict OPCODES = {int(opcode): opcode for opcode in Opcode}
+# What wsproto calls them, once there is a codec.
+cdef object NO_RSV = None
+cdef dict OPCODES = None
+
+
+cdef int load() except -1:
+    """Import wsproto for the first codec; an App has imported it by then."""
+    global NO_RSV, OPCODES
+    from wsproto.frame_protocol import Opcode, RsvBits
+    load_wsproto()
+    NO_RSV = RsvBits(False, False, False)
+    OPCODES = {int(opcode): opcode for opcode in Opcode}
+    return 0
 
 
 cdef inline bint usual_code(int code) noexcept:
@@ -104,6 +113,8 @@ cdef class FrameCodec:
     ):
         if max_message < 0 or max_fragments < 0:
             raise ValueError("a limit can't be negative")
+        if OPCODES is None:
+            load()
         if max_fragments == 0 and max_message:
             max_fragments = FREE_FRAGMENTS + max_message // BYTES_PER_FRAGMENT
         self.client = client

@@ -74,8 +74,11 @@ cdef class Gather:
         return whole
 
     cdef int _reserve(self, Py_ssize_t size) except -1:
-        # Half as much again: linear in all, and never far beyond what really came.
-        cdef Py_ssize_t capacity = min(max(self._bound, size), size + size // 2)
+        # Half as much again: linear in all, and never far beyond what really came. A last growth
+        # for little would copy all once more.
+        cdef Py_ssize_t capacity = size + size // 2
+        if capacity > self._bound // 8 * 7:
+            capacity = max(self._bound, size)
         self.capacity = 0             # a failed resize may have freed the store
         if self._text:
             if self._store == NULL:

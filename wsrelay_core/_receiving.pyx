@@ -10,7 +10,7 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 
 from wsrelay_core._ending cimport CLOSED, OPEN
 from wsrelay_core._gate cimport gate_of
-from wsrelay_core._scheduler cimport Scheduler
+from wsrelay_core._scheduler cimport READ_SIZE, SHORT_READ, Scheduler
 from wsrelay_core._sending cimport Sending
 from wsrelay_core._wire cimport (
     BUSY, CLOSE, FAILED, MESSAGE_TOO_BIG, NEED_MORE, PING, PONG, PROTOCOL_ERROR, TEXT,
@@ -21,7 +21,7 @@ cdef Py_ssize_t PINNED_MAX = 64 * 1024 * 1024
 
 # How long the bytes of one connection are decoded before the others have their turn, seconds. Most
 # reads bring less than that, and end before the clock is looked at.
-cdef double TURN = 0.00005
+cdef double TURN = 0.00002
 cdef int CLOCK_EVERY = 16              # frames between two looks at it
 
 cdef str CLIENT_PID = "client_pid"
@@ -47,14 +47,14 @@ cdef class Receiving(Sending):
     # -- bytes ---------------------------------------------------------------------------------
 
     def get_buffer(self, sizehint):
-        return self.scheduler.read_view
+        return self.scheduler.short_view if self.costly else self.scheduler.read_view
 
     def buffer_updated(self, Py_ssize_t nbytes):
         self.read(<const unsigned char*>PyByteArray_AS_STRING(self.scheduler.read_buffer), nbytes)
+        self.scheduler.after_read()
 
     cdef int read(self, const unsigned char* data, Py_ssize_t size) except -1:
         self.bytes_in += size
-        self.scheduler.reads += 1
         if self.state == CLOSED or self.codec.error_code:
             return 0
         try:
@@ -68,12 +68,22 @@ cdef class Receiving(Sending):
                 self.codec.hold()
                 self.wait_for_room()  # others do already
             else:
-                self.read_frames()
-                if (self.insatiable and size >= len(self.scheduler.read_buffer)
-                        and not self.paused and not self.codec.error_code):
-                    self.wait_for_turn()
+                self.read_in_turn(size >= (SHORT_READ if self.costly else READ_SIZE))
         except Exception as error:
             self.unreadable(error)
+        return 0
+
+    cdef int read_in_turn(self, bint full) except -1:
+        """Who sends without end is not decoded now if others of that kind wait for their turn."""
+        cdef bint waits = (full or self.costly) and self.scheduler.behind
+        self.costly = False
+        if waits:
+            self.codec.hold()
+            return self.wait_for_turn()
+        self.scheduler.reads += not full
+        self.read_frames()
+        if full and self.insatiable and not self.paused and not self.codec.error_code:
+            self.wait_for_turn()
         return 0
 
     cdef int unreadable(self, object error) except -1:
@@ -106,6 +116,7 @@ cdef class Receiving(Sending):
                     break
             frames += 1
             if (kind == BUSY or frames % CLOCK_EVERY == 0) and self.scheduler.now() > until:
+                self.costly = True
                 self.codec.hold()
                 self.wait_for_turn()
                 break

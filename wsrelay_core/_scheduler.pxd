@@ -11,6 +11,11 @@ cdef extern from *:
     unsigned long this_thread "wsrelay_thread"()  # as `threading.get_ident`
 
 
+cdef enum:
+    READ_SIZE = 128 * 1024   # bytes of one read
+    SHORT_READ = 16 * 1024   # the same for a connection whose last bytes took too long
+
+
 cdef class Schedulable:
     # What the scheduler calls; every process is one. All do nothing here.
     cdef int step(self) except -1                      # from the run queue
@@ -57,13 +62,18 @@ cdef class Scheduler:
     cdef object bound_drain
     cdef object bound_catch_up        # the same for those behind
     cdef bint catching_up             # and it is scheduled, or runs
+    cdef double share                 # of a turn for all who are behind, seconds
+    cdef double overdue               # when they have waited long enough, by the clock
     cdef Py_ssize_t reads             # of sockets, since it ran last
+    cdef Py_ssize_t reads_undrained   # reads since the last drain
+    cdef double early_until           # when no drain comes early any more, 0 before the first
     cdef bint signalling              # and are being brought
     cdef bint scheduled
     cdef bint draining
     cdef readonly dict unfinished     # ended processes whose coroutine still runs -> None
     cdef readonly bytearray read_buffer  # shared by all connections of the loop
     cdef readonly object read_view    # the same: the loop's TLS cuts it, and a cut bytearray copies
+    cdef readonly object short_view   # its beginning
     cdef Py_ssize_t pinned            # bytes that unfinished client messages hold, all together
     cdef dict pinning                 # connections that hold some of them -> None
     cdef readonly dict lingering      # ended connections whose TCP has not ended yet -> None
@@ -75,6 +85,8 @@ cdef class Scheduler:
     cdef int mark_behind(self, Schedulable item) except -1
     cdef int wake(self) except -1
     cdef int order(self, object callback) except -1
+    cdef int after_read(self) except -1
+    cdef int drain_early(self) except -1
     cdef int step_all(self) except -1
     cdef int finish_drain(self) except -1
     cdef bint has_ready(self) noexcept
@@ -84,6 +96,7 @@ cdef class Scheduler:
             self.refuse_thread()
         return 0
 
+    cdef int step_behind(self, double until) except -1
     cdef int lose(self, str why) except -1
     cdef int refuse_thread(self) except -1
     cdef int say(self, str kind, Schedulable process, object detail) except -1

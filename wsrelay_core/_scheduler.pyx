@@ -2,6 +2,8 @@
 
 import contextvars
 import os
+from asyncio import current_task
+from functools import partial
 
 from wsrelay_core._errors import NoApp, WrongThread
 
@@ -14,14 +16,18 @@ from wsrelay_core._pid cimport PID, ProcessTable
 cdef int DRAIN_ROUNDS = 64
 cdef double DRAIN_SECONDS = 0.005
 cdef int CLOCK_EVERY = 8                # steps between two looks at the clock
+# Reads after which a drain comes early: what they brought is in the processor's cache still. After
+# the thousand that one turn of the loop may have, it would have to be fetched once more.
+cdef Py_ssize_t NEAR = 32
 
 cdef double TICK = 0.02                 # resolution of the timer wheel, seconds
 # What all connections that are behind together get of one turn of the loop, seconds: those with
-# little to say wait no longer for a thousand that flood than for one. It is more where nobody else
-# had anything to say since the last turn.
-cdef double SHARE = 0.00005
-cdef double SHARE_ALONE = 0.0002
-cdef Py_ssize_t READ_SIZE = 128 * 1024  # bytes of one read
+# little to say wait no longer for a thousand that flood than for one. While nobody else has
+# anything to say it doubles from turn to turn, up to the second figure.
+cdef double SHARE = 0.00002
+cdef double SHARE_ALONE = 0.00004
+# How long they wait while in each turn somebody else has something to say, seconds.
+cdef double PATIENCE = 0.0005
 
 # Running schedulers, so that code outside a process finds the only App of its loop.
 running_schedulers = []
@@ -44,6 +50,10 @@ cdef double monotonic() noexcept nogil:
     cdef timespec spec
     clock_gettime(CLOCK_MONOTONIC, &spec)
     return <double>spec.tv_sec + 1e-9 * <double>spec.tv_nsec
+
+
+def throw(error) -> None:
+    raise error
 
 
 cdef class Schedulable:
@@ -173,8 +183,10 @@ cdef class Scheduler:
         self.bound_drain = self.drain
         self.bound_catch_up = self.catch_up
         self.lingering = {}
+        self.share = SHARE
         self.read_buffer = bytearray(READ_SIZE)
         self.read_view = memoryview(self.read_buffer)
+        self.short_view = self.read_view[:SHORT_READ]
 
     def start(self) -> None:
         """Let processes start; the App becomes visible to code outside a process."""
@@ -253,12 +265,47 @@ cdef class Scheduler:
             return
         self.draining = True
         try:
+            self.reads_undrained = 0
+            self.early_until = 0
             self.step_all()
             self.finish_drain()
         finally:
             self.draining = False
             if (self.has_ready() or self.dirty or self.ending) and not self.scheduled:
                 self.wake()
+
+    cdef int after_read(self) except -1:
+        """A connection has been given what its client sent; called by the loop's transports."""
+        self.reads_undrained += 1
+        if self.reads_undrained >= NEAR and self.scheduled and not self.draining:
+            try:
+                self.drain_early()
+            except BaseException as error:
+                # It ends the program; to a transport it would be a fault of one connection.
+                self.order(partial(throw, error))
+        return 0
+
+    cdef int drain_early(self) except -1:
+        """Step what the last reads made ready, before the loop reads more.
+
+        All that is done so early in one turn takes no longer than one drain. What is to be written
+        goes out only if it is no more than what was read: a message for all clients waits, so that
+        those who write to all together cost each of them one write.
+        """
+        cdef double now = monotonic()
+        if self.early_until == 0:
+            self.early_until = now + DRAIN_SECONDS
+        # A transport that calls from inside a task (none of asyncio's do) must wait for the drain.
+        if now < self.early_until and current_task(self.loop) is None:
+            self.draining = True
+            try:
+                self.step_all()
+                if len(self.dirty) <= self.reads_undrained:
+                    self.finish_drain()
+            finally:
+                self.draining = False
+        self.reads_undrained = 0
+        return 0
 
     cdef int step_all(self) except -1:
         cdef list batch
@@ -333,14 +380,24 @@ cdef class Scheduler:
     def catch_up(self) -> None:
         """Step those who are behind, the first first, for their share; called by the loop.
 
-        Who is still behind comes after the others, in one of the next turns: what arrived meanwhile
-        is read before.
+        They use the turns in which nobody else has anything to say, and a few of the others. Who is
+        still behind comes after the others, in one of the next turns: what arrived meanwhile is
+        read before.
         """
-        cdef double until = self.now() + (SHARE if self.reads else SHARE_ALONE)
+        cdef double when = self.now()
+        cdef bint others = self.reads > 0
+        self.reads = 0
+        self.share = SHARE if others else min(2 * self.share, SHARE_ALONE)
+        if others and when < self.overdue:
+            self.order(self.bound_catch_up)
+        else:
+            self.overdue = when + PATIENCE
+            self.step_behind(when + self.share)
+
+    cdef int step_behind(self, double until) except -1:
         cdef list batch = self.behind
         cdef Py_ssize_t index = 0, size = len(batch)
         self.behind = []
-        self.reads = 0
         try:
             while index < size:
                 index += 1
@@ -352,6 +409,7 @@ cdef class Scheduler:
             self.catching_up = len(self.behind) > 0
             if self.catching_up:
                 self.order(self.bound_catch_up)
+        return 0
 
     # -- links ---------------------------------------------------------------------------------
 

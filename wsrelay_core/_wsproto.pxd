@@ -8,9 +8,17 @@ from wsrelay_core._gather cimport Gather
 cdef enum:
     FRAGMENT_COST = 64            # bytes that a fragment counts for beside its payload
     MAX_DEFLATE_SLICE = 512       # compressed bytes that wsproto inflates at once (it has no bound)
+    MIN_DEFLATE_SLICE = 16        # the same of who sends what expands most
+    INFLATED_SLICE = 16384        # bytes that should come out of one
+    FIRST_EXPANSION = 256         # what a new connection is trusted with: bytes out of one
     MAX_SLICE = 8192              # other payload bytes at once: wsproto copies a slice six times
     INFLATE_COST = 9 * 1032       # one byte becomes up to 1032, and nine times that as wide text
     INFLATE_FLOOR = 32768         # what zlib and wsproto need anyhow, however small the limit
+
+
+# Import wsproto, which must be done before the first lane. Not when this module is imported: with
+# h11, which it brings, that was a fifth of what `import wsrelay` took.
+cdef int load_wsproto() except -1
 
 
 @cython.final
@@ -27,6 +35,8 @@ cdef class WsprotoLane:
     cdef list _extensions
     cdef object _protocol         # wsproto's FrameProtocol; it lives as long as the connection
     cdef Gather _message          # the unfinished message, as bytes of UTF-8 if it is a text
+    cdef double _expansion        # bytes that came out of one, at worst and not long ago
+    cdef Py_ssize_t _pushed       # bytes of the last slice
     cdef bint _compressed         # of the message, by RSV1 of its first frame (RFC 7692 section 6)
     cdef uint64_t _fragments
     cdef uint64_t _max_message

@@ -21,7 +21,9 @@ from wsrelay_core._wire cimport (
     TEXT,
 )
 
-from wsproto.frame_protocol import FrameProtocol, ParseFailed
+# Of wsproto.frame_protocol, once `load_wsproto` was called.
+cdef object FrameProtocol = None
+cdef object ParseFailed = None
 
 
 cdef extern from "Python.h":
@@ -29,7 +31,16 @@ cdef extern from "Python.h":
     char* PyBytes_AS_STRING(object data)
     Py_ssize_t PyBytes_GET_SIZE(object data)
 
+# What a connection's worst slice expanded to counts a little less with each that follows.
+cdef double FORGETTING = 1 - 1 / 64.0
+
 cdef const unsigned char* NO_KEY = b"\x00\x00\x00\x00"
+
+
+cdef int load_wsproto() except -1:
+    global FrameProtocol, ParseFailed
+    from wsproto.frame_protocol import FrameProtocol, ParseFailed
+    return 0
 
 
 @cython.final
@@ -46,6 +57,7 @@ cdef class WsprotoLane:
         self._protocol = FrameProtocol(client, self._extensions)
         self._max_message = max_message
         self._max_fragments = max_fragments
+        self._expansion = FIRST_EXPANSION
         return self
 
     cdef int judge(self, const unsigned char* head, Py_ssize_t size) except -1:
@@ -66,9 +78,11 @@ cdef class WsprotoLane:
         self.step = MAX_SLICE
         if not head[0] & CONTROL and self._admit(head[0], length) == FAILED:
             return FAILED
+        self._pushed = size
         return self._receive(head[:size])
 
     cdef int push(self, const unsigned char* data, Py_ssize_t size) except -2:
+        self._pushed = size
         return self._receive(data[:size])
 
     cdef Py_ssize_t pinned(self) noexcept:
@@ -100,12 +114,18 @@ cdef class WsprotoLane:
         return self._too_big("message too big") if length > limit else NEED_MORE
 
     cdef Py_ssize_t _deflate_slice(self) noexcept:
-        """Compressed bytes to inflate next, so that all memory stays below 2 x max_message."""
+        """Compressed bytes to inflate next, so that all memory stays below 2 x max_message.
+
+        A slice can't be cut short, so one whose kind has expanded much lately is small: the others
+        wait for it.
+        """
+        cdef Py_ssize_t slice_size = <Py_ssize_t>(INFLATED_SLICE / self._expansion)
         cdef uint64_t room = 2 * self._max_message + INFLATE_FLOOR
         if self._message is not None:
             room -= self._message.capacity
         room //= INFLATE_COST
-        return MAX_DEFLATE_SLICE if room > MAX_DEFLATE_SLICE else <Py_ssize_t>room
+        slice_size = max(MIN_DEFLATE_SLICE, min(slice_size, MAX_DEFLATE_SLICE))
+        return slice_size if room > <uint64_t>slice_size else <Py_ssize_t>room
 
     cdef int _receive(self, bytes data) except -2:
         cdef int kind = NEED_MORE
@@ -132,6 +152,10 @@ cdef class WsprotoLane:
         else:
             data = PyBytes_AS_STRING(piece)
             size = PyBytes_GET_SIZE(piece)
+        if self._compressed:
+            self._expansion = max(
+                FORGETTING * self._expansion, size / <double>max(self._pushed, MIN_DEFLATE_SLICE)
+            )
         if self._message is None:
             self._message = Gather.new(opcode == TEXT, <Py_ssize_t>self._max_message)
         if <uint64_t>size > self._max_message - <uint64_t>self._message.size:

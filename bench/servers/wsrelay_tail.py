@@ -90,6 +90,7 @@ def free_port() -> int:
 if __name__ == "__main__":
     port = free_port()
     gc.collect()
-    gc.freeze()  # as `wsrelay run` does
+    gc.freeze()
+    gc.set_threshold(10_000)  # all three as `wsrelay run` does
     print(port, "wsrelay", version("wsrelay"), "from", Path(wsrelay.__file__).parent, flush=True)
     app.run(f"127.0.0.1:{port}")

@@ -58,6 +58,20 @@ def test_connections_take_turns() -> None:
     assert sorted(order) == [0, 1, 2]
 
 
+def test_some_send_together() -> None:
+    order: list[int] = []
+
+    def note(number: int, text: str) -> list[str]:
+        order.append(int(text.split()[0].split(".")[2], 16))
+        return [text]
+
+    with Server(note) as server:
+        result = load.run(server.port, paced(connections=6, together=3, rate=60.0, max_messages=12))
+    assert result.seconds >= 3 * 3 / 60  # four times three
+    turns = [set(order[at : at + 3]) for at in range(0, 12, 3)]
+    assert turns == [{0, 1, 2}, {3, 4, 5}] * 2
+
+
 def test_at_a_fixed_rate_a_wrong_byte_is_found() -> None:
     with Server(at(5, lambda text: [text.upper() + "!"])) as server, pytest.raises(WrongReply):
         load.run(server.port, paced())
@@ -267,6 +281,7 @@ def test_nobody_listens_for_sessions() -> None:
     [
         ({"kind": "flood"}, "kind must be one of echo, paced, fan, session"),
         ({"kind": "paced"}, "rate must be positive"),
+        ({"connections": 10, "together": 3}, "connections must be a multiple of together"),
         ({"kind": "fan", "in_flight": 2}, "in_flight of fan must be 1"),
         ({"kind": "session", "in_flight": 1, "raw": True}, "must not be raw"),
     ],

@@ -133,6 +133,43 @@ def test_compression_bomb_against_a_small_limit(limit: int) -> None:
         assert codec.feed(stream) == [(FAILED, (1009, "message too big"))]
 
 
+class Watched:
+    """A decompressor that remembers what went in and came out at once."""
+
+    def __init__(self) -> None:
+        self._inflate = zlib.decompressobj(wbits=-15)
+        self.eof = False
+        self.slices: list[tuple[int, int]] = []
+
+    def decompress(self, data: bytes) -> bytes:
+        out = self._inflate.decompress(data)
+        self.slices.append((len(data), len(out)))
+        return out
+
+    def flush(self) -> bytes:
+        return self._inflate.flush()
+
+
+def test_slices_are_small_for_what_expands_much() -> None:
+    """Nobody is served while one is unpacked; wsproto's end of a message is the one of 4 bytes."""
+    deflate = negotiated()
+    codec = FrameCodec(max_message=4 * MIB, deflate=deflate)
+    deflate._decompressor = watched = Watched()
+    bomb = raw(FIN | BINARY | RSV1, deflated(bytes(MIB)))
+    ordinary = os.urandom(3000)
+    assert codec.feed(bomb) == [(BINARY, bytes(MIB))]
+    assert max(out for _, out in watched.slices) < 80 * KIB
+    assert max(out for _, out in watched.slices[5:]) < 20 * KIB
+    del watched.slices[:]
+    for _ in range(100):
+        assert codec.feed(raw(FIN | BINARY | RSV1, deflated(ordinary))) == [(BINARY, ordinary)]
+    assert watched.slices[0][0] == 16  # trusted again only after a while
+    assert max(size for size, _ in watched.slices) == 512
+    assert len(watched.slices) < 1200
+    assert codec.feed(bomb) == [(BINARY, bytes(MIB))]
+    assert watched.slices[-10][1] < 20 * KIB
+
+
 def test_the_bound_on_a_compressed_frame_leaves_room_for_deflate() -> None:
     noise = os.urandom(100 * KIB)
     packed = deflated(noise)

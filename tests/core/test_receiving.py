@@ -397,6 +397,58 @@ async def test_floods_share_what_others_leave():
     await stage.stop()
 
 
+@on_loop
+async def test_a_flood_waits_while_others_have_something_to_say():
+    """But not for ever: it has its share once in half a millisecond."""
+    stage = ticking()
+    flooding, _ = stage.connect()
+    other, _ = stage.connect()
+    flood(stage, flooding, 5000)
+    await asyncio.sleep(0)
+    served, waited = [], 0
+    for _ in range(200):
+        before = flooding.messages_in
+        stage.read(other, client_text("other"))
+        await asyncio.sleep(0)
+        waited = 0 if flooding.messages_in > before else waited + 1
+        served.append(waited)
+    assert other.messages_in == 200
+    assert 5 < max(served) < 40 and served.count(0) > 3
+    await until(lambda: flooding.messages_in == 5000)
+    await stage.stop()
+
+
+@on_loop
+async def test_who_floods_is_not_decoded_while_others_who_do_wait():
+    stage = ticking()
+    first, _ = stage.connect()
+    second, wire = stage.connect()
+    flood(stage, first, 5000)
+    flood(stage, second, 500)
+    begun = second.messages_in
+    assert begun and not wire.reading
+    await until(lambda: wire.reading)
+    assert second.messages_in == 500 and first.messages_in < 5000
+    flood(stage, second, 500)
+    assert second.messages_in == 500 and not wire.reading
+    await until(lambda: second.messages_in == 1000)
+    await stage.stop()
+
+
+@on_loop
+async def test_who_took_too_long_reads_less_at_once():
+    stage = Stage()
+    connection, _ = stage.connect()
+    whole = len(connection.get_buffer(-1))
+    stage.clock.step = 0.00001
+    flood(stage, connection, 1000)
+    assert len(connection.get_buffer(-1)) == whole // 8
+    await settle()
+    stage.read(connection, client_text("short"))
+    assert len(connection.get_buffer(-1)) == whole
+    await stage.stop()
+
+
 class Insatiable(Wire):
     """A transport of libuv, which reads up to 32 times while a read fills the whole buffer."""
 

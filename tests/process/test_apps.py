@@ -353,9 +353,10 @@ def test_no_warning_at_the_exit(loop: str) -> None:
             process.events()
             await process.select(process.inbox(), process.listen("t"))
 
+        app = App()
+        app.service(shutdown=0.05)  # some of them are deaf to a cancel
+
         async def main():
-            app = App()
-            app.service(shutdown=0.05)  # some of them are deaf to a cancel
             async with app:
                 pids = [process.spawn(parked) for _ in range(10)]
                 pid = process.spawn(server)

@@ -7,6 +7,7 @@
     entries.py      the kinds of entries; each dataclass is the table it is read by
     fields.py       how any such table is read
     values.py       readers of single values: addresses, paths, names, numbers
+    locations.py    addresses, subnets and import paths themselves
     schema.py       how values are written, for editors; `wsrelay schema` is in wsrelay/schema.py
     references.py   references between entries, and import paths
     durations.py    durations and sizes, for other rooms too
@@ -17,6 +18,9 @@ not known here: the middleware reads its texts from `options`, and gives what it
 right place with `entry.problem(message, "options", key)`.
 """
 
+from typing import TYPE_CHECKING
+
+from wsrelay._late import late
 from wsrelay.config.durations import (
     duration_ms,
     format_duration,
@@ -24,27 +28,7 @@ from wsrelay.config.durations import (
     parse_size,
     seconds,
 )
-from wsrelay.config.entries import (
-    KINDS,
-    TLS,
-    Entry,
-    FunctionPython,
-    HTTPEndpoint,
-    HTTPRouter,
-    HTTPService,
-    HTTPStatic,
-    Lifecycle,
-    Limits,
-    ProcessHost,
-    ProcessPython,
-    ProcessService,
-    Restart,
-    Timeouts,
-)
-from wsrelay.config.load import Config, load_file, load_text, read_file
-from wsrelay.config.problems import Place, Problem
-from wsrelay.config.references import Reference
-from wsrelay.config.values import (
+from wsrelay.config.locations import (
     Address,
     ImportPath,
     Proxy,
@@ -53,6 +37,53 @@ from wsrelay.config.values import (
     parse_proxy,
 )
 from wsrelay.errors import ConfigError
+
+# Most programs read no file, and the tables that one is read by take their time to make.
+if TYPE_CHECKING:
+    from wsrelay.config.entries import (
+        KINDS,
+        TLS,
+        Entry,
+        FunctionPython,
+        HTTPEndpoint,
+        HTTPRouter,
+        HTTPService,
+        HTTPStatic,
+        Lifecycle,
+        Limits,
+        ProcessHost,
+        ProcessPython,
+        ProcessService,
+        Restart,
+        Timeouts,
+    )
+    from wsrelay.config.load import Config, load_file, load_text, read_file
+    from wsrelay.config.problems import Place, Problem
+    from wsrelay.config.references import Reference
+else:
+    __getattr__, __dir__ = late(
+        __name__,
+        entries=(
+            "KINDS",
+            "TLS",
+            "Entry",
+            "FunctionPython",
+            "HTTPEndpoint",
+            "HTTPRouter",
+            "HTTPService",
+            "HTTPStatic",
+            "Lifecycle",
+            "Limits",
+            "ProcessHost",
+            "ProcessPython",
+            "ProcessService",
+            "Restart",
+            "Timeouts",
+        ),
+        load=("Config", "load_file", "load_text", "read_file"),
+        problems=("Place", "Problem"),
+        references=("Reference",),
+    )
 
 __all__ = [
     "KINDS",

@@ -22,10 +22,10 @@ from wsrelay.config.fields import (
     simple,
     text_map,
 )
+from wsrelay.config.locations import Address, ImportPath, Proxy
 from wsrelay.config.nodes import Marks, Node, plain
 from wsrelay.config.problems import Place, Problem
 from wsrelay.config.references import Reference, entry_of, entry_or_import, the_only
-from wsrelay.config.values import Address, ImportPath, Proxy
 
 __all__ = [
     "KINDS",

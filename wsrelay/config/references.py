@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from wsrelay._text import did_you_mean, listed, quoted
 from wsrelay.config.fields import Absent, Reader, Reading
+from wsrelay.config.locations import ImportPath, parse_import_path
 from wsrelay.config.nodes import Node
 from wsrelay.config.schema import or_variable
-from wsrelay.config.values import ImportPath, parse_import_path, text
+from wsrelay.config.values import text
 
 __all__ = ["Reference", "cycle", "entry_of", "entry_or_import", "the_only"]
 

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Coroutine
 from datetime import UTC, datetime
-from email.utils import format_datetime
 from typing import Any, Literal
 
 import orjson
@@ -186,6 +185,8 @@ def _attribute(name: str, value: str | None) -> list[str]:
 
 
 def _http_date(moment: datetime) -> str:
+    from email.utils import format_datetime  # see `wsrelay.serving`
+
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return format_datetime(moment.astimezone(UTC), usegmt=True)

@@ -1,15 +1,25 @@
 """Routers, as users declare them, and the dispatcher that serves them."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from wsrelay.errors import HTTPError
 
 from .chain import Chain, Middleware
 from .request import Request
 from .response import Response, error_response
-from .routes import Endpoint, Route, RouteConflict, RouteTree, parse_prefix, split_path
-from .static import METHODS, StaticFiles
+from .routes import (
+    METHODS,
+    Endpoint,
+    Route,
+    RouteConflict,
+    RouteTree,
+    parse_prefix,
+    split_path,
+)
+
+if TYPE_CHECKING:
+    from .static import StaticFiles
 
 __all__ = ["Dispatcher", "Resolution", "Router"]
 
@@ -166,7 +176,7 @@ class Dispatcher:
             behind another router's prefix; the message names both.
     """
 
-    def __init__(self, routers: Iterable[Router], files: Iterable[StaticFiles] = ()) -> None:
+    def __init__(self, routers: Iterable[Router], files: "Iterable[StaticFiles]" = ()) -> None:
         self._mounts: dict[tuple[str, ...], _Mount] = {}
         everything = Chain(self._serve, self._serve_sync)
         for router in routers:
@@ -301,7 +311,7 @@ class _FilesMount:
 
     __slots__ = ("_chain", "files")
 
-    def __init__(self, files: StaticFiles) -> None:
+    def __init__(self, files: "StaticFiles") -> None:
         self.files = files
         self._chain = Chain.of_endpoint(self._serve)
 

@@ -7,10 +7,12 @@ from urllib.parse import unquote_to_bytes
 
 from wsrelay.errors import HTTPError, WSRelayError
 
-__all__ = ["Route", "RouteConflict", "RouteTree", "parse_prefix", "split_path"]
+__all__ = ["METHODS", "Route", "RouteConflict", "RouteTree", "parse_prefix", "split_path"]
 
 T = TypeVar("T")
 Endpoint = Callable[..., Any]
+
+METHODS = ("GET", "HEAD")  # of static files
 
 _METHOD = re.compile(r"[A-Z][A-Z0-9-]*")
 _WILDCARD = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(\.\.\.)?\}")

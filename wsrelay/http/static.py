@@ -29,9 +29,7 @@ from .static_files import OpenFile, Unusual, find
 from .static_types import content_type_of
 from .streaming import StreamingResponse
 
-__all__ = ["METHODS", "StaticError", "StaticFiles"]
-
-METHODS = ("GET", "HEAD")
+__all__ = ["StaticError", "StaticFiles"]
 
 # Read in one go, and at each further step: what a client that does not read pins, beside the
 # transport's own buffer. A step into a thread costs 30 to 130 microseconds (a file still goes out
