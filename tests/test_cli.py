@@ -168,12 +168,18 @@ def test_collections_do_not_walk_what_was_imported(folder):
 
 
 @pytest.mark.parametrize(
-    ("options", "threshold"), [((), b"10000"), (("--gc-threshold", "5000"), b"5000")]
+    ("options", "own", "threshold"),
+    [
+        ((), "", b"10000"),
+        ((), "gc.set_threshold(20000)", b"20000"),
+        (("--gc-threshold", "5000"), "gc.set_threshold(20000)", b"5000"),
+        (("--gc-threshold", "0"), "", b"0"),
+    ],
 )
-def test_how_often_garbage_is_collected(folder, options, threshold):
-    handler = "\n\ndef hello(request):\n    import gc\n    return str(gc.get_threshold()[0])\n"
+def test_how_often_garbage_is_collected(folder, options, own, threshold):
+    handler = "def hello(request):\n    return str(gc.get_threshold()[0])\n"
     with (folder / "h.py").open("a") as file:
-        file.write(handler)
+        file.write(f"\n\nimport gc\n{own}\n{handler}")
     with serving("run", "app.yaml", *options, cwd=folder) as command:
         assert get(command.port).rpartition(b"\r\n")[2] == threshold
 
@@ -557,6 +563,7 @@ def test_a_file_that_is_not_there(tmp_path, command):
         (["run", "app.yaml", "--port", "70000"], "70000 is not in the range 0<=x<=65535"),
         (["run", "app.yaml", "--port", "http"], "'http' is not a valid integer"),
         (["run", "app.yaml", "--log-level", "loud"], "'loud' is not one of"),
+        (["run", "app.yaml", "--gc-threshold", "3000000000"], "is not in the range 0<=x<="),
         (["run", "app.yaml", "--prot", "1"], "No such option"),
         (["rum"], "No such command 'rum'"),
     ],

@@ -31,6 +31,7 @@ __all__ = ["main"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 GC_THRESHOLD = 10_000
+PYTHONS_THRESHOLD = gc.get_threshold()
 LEVELS = ("debug", "info", "warning", "error")
 MENDS = {
     errno.EADDRINUSE: "stop the program that has it, or take another port (--port)",
@@ -67,10 +68,9 @@ def _listening(command: F) -> F:
         ),
         click.option(
             "--gc-threshold",
-            type=click.IntRange(0),
-            default=GC_THRESHOLD,
-            show_default=True,
-            help="New objects until garbage is collected (gc.set_threshold); 0: never.",
+            type=click.IntRange(0, 2**31 - 1),
+            help="New objects until garbage is collected (gc.set_threshold); 0: never.  "
+            f"[default: {GC_THRESHOLD}, unless the app has set one]",
         ),
         click.option(
             "--log-format",
@@ -299,7 +299,7 @@ def _serve(
     log_level: str,
     log_format: str,
     access_log: bool,
-    gc_threshold: int,
+    gc_threshold: int | None,
 ) -> None:
     configure(log_level, log_format, access_log)
     try:
@@ -317,7 +317,7 @@ def _serve(
         raise click.UsageError(str(error)) from None
 
 
-def _collect_seldom(threshold: int) -> None:
+def _collect_seldom(threshold: int | None) -> None:
     """Nobody is served while garbage is collected.
 
     What was imported lives as long as the OS process, but each full collection would walk it. And
@@ -326,7 +326,10 @@ def _collect_seldom(threshold: int) -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(threshold)
+    if threshold is not None:
+        gc.set_threshold(threshold)
+    elif gc.get_threshold() == PYTHONS_THRESHOLD:  # else the app has set its own
+        gc.set_threshold(GC_THRESHOLD)
 
 
 def _told(error: OSError, several: bool = False) -> str:

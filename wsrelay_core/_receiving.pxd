@@ -13,6 +13,7 @@ cdef class Receiving(Sending):
 
     cdef int read(self, const unsigned char* data, Py_ssize_t size) except -1
     cdef int read_in_turn(self, bint full) except -1
+    cdef bint set_aside(self) except -1
     cdef int read_frames(self) except -1
     cdef int unreadable(self, object error) except -1
     cdef dict envelope(self, str kind, object data)

@@ -61,12 +61,12 @@ cdef class Receiving(Sending):
             self.codec.give(data, size)
             if self.paused:
                 # Read although paused: it waits behind what is held.
-                self.codec.hold()
+                self.set_aside()
                 self.transport.pause_reading()
             elif (self.target is not None and self.target.meter.gate is not None
                     and self.state == OPEN):
-                self.codec.hold()
-                self.wait_for_room()  # others do already
+                if self.set_aside():
+                    self.wait_for_room()  # others do already
             else:
                 self.read_in_turn(size >= (SHORT_READ if self.costly else READ_SIZE))
         except Exception as error:
@@ -78,13 +78,19 @@ cdef class Receiving(Sending):
         cdef bint waits = (full or self.costly) and self.scheduler.behind
         self.costly = False
         if waits:
-            self.codec.hold()
-            return self.wait_for_turn()
+            return self.wait_for_turn() if self.set_aside() else 0
         self.scheduler.reads += not full
         self.read_frames()
         if full and self.insatiable and not self.paused and not self.codec.error_code:
             self.wait_for_turn()
         return 0
+
+    cdef bint set_aside(self) except -1:
+        """Keep what was read for later; False if that made it the connection that must go."""
+        self.codec.hold()
+        if self.codec.in_message or self.pinned:
+            self.account_unfinished(self.scheduler.now())
+        return self.codec.error_code == 0
 
     cdef int unreadable(self, object error) except -1:
         """A fault amid frames: where the next one begins is not known any more."""

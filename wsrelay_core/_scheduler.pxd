@@ -56,7 +56,7 @@ cdef class Scheduler:
     cdef Py_ssize_t rest_begin
     cdef list dirty                   # output that waits for the end of the drain
     cdef list ending                  # something to do after the flush
-    cdef list behind                  # connections that have more to decode than one turn allows
+    cdef list behind                  # connections and gates that wait for their turn
     cdef list signals                 # link signals that wait for their turn
     cdef object call_soon             # loop.call_soon and drain, bound once
     cdef object bound_drain
@@ -87,7 +87,7 @@ cdef class Scheduler:
     cdef int order(self, object callback) except -1
     cdef int after_read(self) except -1
     cdef int drain_early(self) except -1
-    cdef int step_all(self) except -1
+    cdef int step_all(self, double until) except -1
     cdef int finish_drain(self) except -1
     cdef bint has_ready(self) noexcept
     cdef int put_back(self, list batch, Py_ssize_t index) except -1

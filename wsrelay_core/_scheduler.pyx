@@ -267,7 +267,7 @@ cdef class Scheduler:
         try:
             self.reads_undrained = 0
             self.early_until = 0
-            self.step_all()
+            self.step_all(monotonic() + DRAIN_SECONDS)
             self.finish_drain()
         finally:
             self.draining = False
@@ -299,7 +299,7 @@ cdef class Scheduler:
         if now < self.early_until and current_task(self.loop) is None:
             self.draining = True
             try:
-                self.step_all()
+                self.step_all(self.early_until)
                 if len(self.dirty) <= self.reads_undrained:
                     self.finish_drain()
             finally:
@@ -307,9 +307,8 @@ cdef class Scheduler:
         self.reads_undrained = 0
         return 0
 
-    cdef int step_all(self) except -1:
+    cdef int step_all(self, double until) except -1:
         cdef list batch
-        cdef double until = monotonic() + DRAIN_SECONDS
         cdef int rounds = 0
         cdef Py_ssize_t steps = 0, index = 0, begin, size
         while self.has_ready():

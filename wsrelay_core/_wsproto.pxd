@@ -64,6 +64,7 @@ cdef class WsprotoLane:
     cdef int _renew_inflate(self) except -1
     cdef int _receive(self, bytes data) except -2
     cdef int _data(self, object frame) except -2
+    cdef int _learn(self, Py_ssize_t size) noexcept
     cdef int _finish(self, int opcode) except -2
     cdef int _parse_failed(self, object error) except -2
     cdef int _too_big(self, object reason) except -2

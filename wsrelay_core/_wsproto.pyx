@@ -78,7 +78,7 @@ cdef class WsprotoLane:
         self.step = MAX_SLICE
         if not head[0] & CONTROL and self._admit(head[0], length) == FAILED:
             return FAILED
-        self._pushed = size
+        self._pushed = 0
         return self._receive(head[:size])
 
     cdef int push(self, const unsigned char* data, Py_ssize_t size) except -2:
@@ -152,10 +152,8 @@ cdef class WsprotoLane:
         else:
             data = PyBytes_AS_STRING(piece)
             size = PyBytes_GET_SIZE(piece)
-        if self._compressed:
-            self._expansion = max(
-                FORGETTING * self._expansion, size / <double>max(self._pushed, MIN_DEFLATE_SLICE)
-            )
+        if self._compressed and self._pushed:
+            self._learn(size)
         if self._message is None:
             self._message = Gather.new(opcode == TEXT, <Py_ssize_t>self._max_message)
         if <uint64_t>size > self._max_message - <uint64_t>self._message.size:
@@ -167,6 +165,14 @@ cdef class WsprotoLane:
         if self._compressed:
             self.step = self._deflate_slice()
         return NEED_MORE
+
+    cdef int _learn(self, Py_ssize_t size) noexcept:
+        """So much came out of the last slice. Next to nothing is no reason to forget."""
+        cdef double expansion = self._expansion
+        if self._pushed >= MIN_DEFLATE_SLICE:
+            expansion = max(1.0, FORGETTING * expansion)
+        self._expansion = max(expansion, size / <double>max(self._pushed, MIN_DEFLATE_SLICE))
+        return 0
 
     cdef int _finish(self, int opcode) except -2:
         self.payload = self._message.take()

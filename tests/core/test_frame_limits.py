@@ -170,6 +170,26 @@ def test_slices_are_small_for_what_expands_much() -> None:
     assert watched.slices[-10][1] < 20 * KIB
 
 
+@pytest.mark.parametrize(
+    "empty",
+    [
+        raw(FIN | BINARY | RSV1, deflated(b"")),
+        raw(BINARY | RSV1, deflated(b"")) + raw(CONT) * 3 + raw(FIN | CONT),
+    ],
+)
+def test_what_is_empty_earns_no_trust(empty: bytes) -> None:
+    deflate = negotiated()
+    codec = FrameCodec(max_message=4 * MIB, deflate=deflate)
+    deflate._decompressor = watched = Watched()
+    bomb = raw(FIN | BINARY | RSV1, deflated(bytes(MIB)))
+    codec.feed(bomb)
+    for _ in range(4000):
+        codec.feed(empty)
+    del watched.slices[:]
+    assert codec.feed(bomb) == [(BINARY, bytes(MIB))]
+    assert max(size for size, _ in watched.slices[:10]) == 16
+
+
 def test_the_bound_on_a_compressed_frame_leaves_room_for_deflate() -> None:
     noise = os.urandom(100 * KIB)
     packed = deflated(noise)

@@ -26,6 +26,7 @@ from connection_helpers import (
     settle,
     until,
 )
+from memory import memory_below
 from wsproto.extensions import PerMessageDeflate
 
 from wsrelay_core import send
@@ -432,6 +433,24 @@ async def test_who_floods_is_not_decoded_while_others_who_do_wait():
     flood(stage, second, 500)
     assert second.messages_in == 500 and not wire.reading
     await until(lambda: second.messages_in == 1000)
+    await stage.stop()
+
+
+@on_loop
+async def test_what_waits_for_its_turn_counts_as_unfinished():
+    """All together, that has its limit: here a thousand hold 128 KiB each."""
+    stage = ticking()
+    first, _ = stage.connect()
+    begun = bytes((0x80 | BINARY, 0x80 | 127)) + MIB.to_bytes(8, "big") + bytes(4)
+    pairs = [stage.connect() for _ in range(1000)]
+    for connection, _ in pairs:
+        stage.read(connection, begun)
+    flood(stage, first, 3000)
+    with memory_below(72 * MIB):
+        for connection, _ in pairs:
+            stage.read(connection, bytes(len(connection.get_buffer(-1))))
+    await until(lambda: stage.scheduler.idle)
+    assert sum(not connection.is_open for connection, _ in pairs) > 400
     await stage.stop()
 
 

@@ -27,6 +27,7 @@ __all__ = ["target"]
 CLIENT, DEFLATE, NO_CONTEXT, BY_WSPROTO, SMALL = 1, 2, 4, 8, 16
 MESSAGE_MAX, FRAGMENTS_MAX = 48, 3
 TOO_BIG = (FAILED, 1009)
+INVALID_DATA = (FAILED, 1007)
 ERRORS = {1002, 1007, 1009}
 TYPES = {TEXT: str, BINARY: bytes, PING: bytes, PONG: bytes, CLOSE: tuple, FAILED: tuple}
 MORE = b"\x81\x00" * 3
@@ -44,12 +45,20 @@ def target(data: bytes) -> None:
         read(settings, pieces, stop_after=1),
     ]
     for reading in readings[1:]:
-        assert reading == readings[0], (readings[0], reading)
+        assert reading == readings[0] or (
+            settings & SMALL and settings & DEFLATE and differ_in_a_slice(reading, readings[0])
+        ), (readings[0], reading)
     unbounded = readings[0]
     if settings & SMALL:
         unbounded = read(settings & ~SMALL, [stream])
         check_small_limits(readings[0], unbounded)
     check_against_wsproto(settings, stream, unbounded)
+
+
+def differ_in_a_slice(one: list[Event], other: list[Event]) -> bool:
+    """What is unpacked at once is too big, and broken behind that: the cut decides what is told."""
+    ends = {INVALID_DATA, TOO_BIG}
+    return one[:-1] == other[:-1] and {*one[-1:], *other[-1:]} <= ends
 
 
 def codec_of(settings: int) -> FrameCodec:
