@@ -56,7 +56,7 @@ THIN = {
 # What users see, and what stands on it as a user would.
 ABOVE = (
     "demo demo.pages demo.chat benchmark benchmark.errors benchmark.target benchmark.client "
-    "benchmark.histogram benchmark.works benchmark.report benchmark.command cli __main__"
+    "benchmark.histogram benchmark.works benchmark.report benchmark.command tuning cli __main__"
 )
 
 ORDER = [

@@ -7,7 +7,6 @@ nothing, 2 a mistake in the call or in the file.
 from __future__ import annotations
 
 import errno
-import gc
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -25,13 +24,12 @@ from wsrelay.listing import RouteLine, ServiceLine, route_lines, service_lines
 from wsrelay.log import printable
 from wsrelay.log_format import FORMATS, configure
 from wsrelay.schema import file_schema
+from wsrelay.tuning import GC_THRESHOLD, tune
 
 __all__ = ["main"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-GC_THRESHOLD = 10_000
-PYTHONS_THRESHOLD = gc.get_threshold()
 LEVELS = ("debug", "info", "warning", "error")
 MENDS = {
     errno.EADDRINUSE: "stop the program that has it, or take another port (--port)",
@@ -306,7 +304,7 @@ def _serve(
         app.addresses(port=port, host=host)
     except ValueError as error:
         raise click.UsageError(f"--host or --port: {error}") from None
-    _collect_seldom(gc_threshold)
+    tune(gc_threshold)
     try:
         app.run(port=port, host=host)
     except OSError as error:
@@ -315,21 +313,6 @@ def _serve(
         raise click.ClickException(str(error)) from None
     except ConfigError as error:  # files of TLS that were good a moment ago
         raise click.UsageError(str(error)) from None
-
-
-def _collect_seldom(threshold: int | None) -> None:
-    """Nobody is served while garbage is collected.
-
-    What was imported lives as long as the OS process, but each full collection would walk it. And
-    messages that wait for their turn look like many new objects, though hardly any is garbage that
-    only a collection finds.
-    """
-    gc.collect()
-    gc.freeze()
-    if threshold is not None:
-        gc.set_threshold(threshold)
-    elif gc.get_threshold() == PYTHONS_THRESHOLD:  # else the app has set its own
-        gc.set_threshold(GC_THRESHOLD)
 
 
 def _told(error: OSError, several: bool = False) -> str:

@@ -23,9 +23,10 @@ cdef Py_ssize_t NEAR = 32
 cdef double TICK = 0.02                 # resolution of the timer wheel, seconds
 # What all connections that are behind together get of one turn of the loop, seconds: those with
 # little to say wait no longer for a thousand that flood than for one. While nobody else has
-# anything to say it doubles from turn to turn, up to the second figure.
+# anything to say it grows from turn to turn, up to the second figure.
 cdef double SHARE = 0.00002
-cdef double SHARE_ALONE = 0.00004
+cdef double SHARE_ALONE = 0.0002
+cdef double GROWTH = 1.1
 # How long they wait while in each turn somebody else has something to say, seconds.
 cdef double PATIENCE = 0.0005
 
@@ -386,7 +387,7 @@ cdef class Scheduler:
         cdef double when = self.now()
         cdef bint others = self.reads > 0
         self.reads = 0
-        self.share = SHARE if others else min(2 * self.share, SHARE_ALONE)
+        self.share = SHARE if others else min(GROWTH * self.share, SHARE_ALONE)
         if others and when < self.overdue:
             self.order(self.bound_catch_up)
         else:

@@ -6,13 +6,13 @@ all and answers nothing. A full queue drops its oldest messages at `/feed`, so t
 stays. There are no pings, which the load generator does not expect.
 """
 
-import gc
 import socket
 from importlib.metadata import version
 from pathlib import Path
 
 import wsrelay
 from wsrelay import App, Request, Response, process, relay_to
+from wsrelay.tuning import tune
 
 TICK = 0.01  # seconds between two messages of the feed
 NEWS = {"type": "text", "data": "n" * 4096}
@@ -89,8 +89,6 @@ def free_port() -> int:
 
 if __name__ == "__main__":
     port = free_port()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000)  # all three as `wsrelay run` does
+    tune()  # as `wsrelay run` does
     print(port, "wsrelay", version("wsrelay"), "from", Path(wsrelay.__file__).parent, flush=True)
     app.run(f"127.0.0.1:{port}")
