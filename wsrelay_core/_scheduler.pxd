@@ -66,7 +66,8 @@ cdef class Scheduler:
     cdef double overdue               # when they have waited long enough, by the clock
     cdef Py_ssize_t reads             # of sockets, since it ran last
     cdef Py_ssize_t reads_undrained   # reads since the last drain
-    cdef double early_until           # when no drain comes early any more, 0 before the first
+    cdef double early_began           # when the first drain of this turn came early, or 0
+    cdef double early_spent           # seconds that those of this turn took
     cdef bint signalling              # and are being brought
     cdef bint scheduled
     cdef bint draining

@@ -267,7 +267,7 @@ cdef class Scheduler:
         self.draining = True
         try:
             self.reads_undrained = 0
-            self.early_until = 0
+            self.early_began = self.early_spent = 0
             self.step_all(monotonic() + DRAIN_SECONDS)
             self.finish_drain()
         finally:
@@ -289,22 +289,26 @@ cdef class Scheduler:
     cdef int drain_early(self) except -1:
         """Step what the last reads made ready, before the loop reads more.
 
-        All that is done so early in one turn takes no longer than one drain. What is to be written
-        goes out only if it is no more than what was read: a message for all clients waits, so that
-        those who write to all together cost each of them one write.
+        All that is done so early in one turn takes no longer than one drain and three times what
+        reading takes: with processes that work long, the loop would come to nothing else. What is
+        to be written goes out only if it is no more than what was read: a message for all clients
+        waits, so that those who write to all together cost each of them one write.
         """
         cdef double now = monotonic()
-        if self.early_until == 0:
-            self.early_until = now + DRAIN_SECONDS
+        cdef double left
+        if self.early_began == 0:
+            self.early_began = now
+        left = DRAIN_SECONDS + 3 * (now - self.early_began) - 4 * self.early_spent
         # A transport that calls from inside a task (none of asyncio's do) must wait for the drain.
-        if now < self.early_until and current_task(self.loop) is None:
+        if left > 0 and current_task(self.loop) is None:
             self.draining = True
             try:
-                self.step_all(self.early_until)
+                self.step_all(now + min(left, DRAIN_SECONDS))
                 if len(self.dirty) <= self.reads_undrained:
                     self.finish_drain()
             finally:
                 self.draining = False
+                self.early_spent += monotonic() - now
         self.reads_undrained = 0
         return 0
 
