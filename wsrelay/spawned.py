@@ -50,14 +50,12 @@ class Spawned(list[PID]):
             response: what goes out; None: an exception goes up instead.
         """
         upgrades, self.upgrades, self.over = self.upgrades, [], True
+        for upgrade in upgrades:
+            if upgrade is not response:
+                upgrade.abandon()
         if isinstance(response, Upgrade):
-            for upgrade in upgrades:
-                if upgrade is not response:
-                    upgrade.abandon()
             response.abandon = partial(_abandon, response.abandon, tuple(self))
         else:
-            for upgrade in upgrades:
-                upgrade.abandon()
             failed = response is None or response.exception is not None
             if self and not failed and request.is_handshake:
                 request.unsent = partial(cancel_all, tuple(self))

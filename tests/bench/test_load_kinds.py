@@ -58,7 +58,14 @@ def test_connections_take_turns() -> None:
     assert sorted(order) == [0, 1, 2]
 
 
-def test_some_send_together() -> None:
+def test_who_sends_together_is_due_at_once() -> None:
+    """Each alone, only the first would be within the round."""
+    together = paced(connections=6, together=6, rate=0.5, max_messages=6, seconds=1.0)
+    with Server() as server:
+        assert load.run(server.port, together).messages == 6
+
+
+def test_some_send_together_in_turn() -> None:
     order: list[int] = []
 
     def note(number: int, text: str) -> list[str]:
