@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from bench.compare import Ratio, Side
+from bench.kinds import FLOOR
 from bench.work import Workload
 
 KIB = 1024
@@ -39,7 +40,9 @@ CASES = {
         Workload(kind="fan", connections=1000, size=4 * KIB, accents=True),
         without=("queue",),
     ),
-    "session": Case("sessions", Workload(kind="session", connections=32), without=("raw", "queue")),
+    "session": Case(
+        "sessions", Workload(kind="session", connections=32), without=("raw", "queue", FLOOR)
+    ),
     "idle": Case("idle connections", None, ("wsrelay-shared", "wsrelay"), ("raw", "queue")),
     "latency": Case("echo at a fixed rate", Workload(kind="paced", rate=1.0)),
 }

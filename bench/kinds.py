@@ -27,6 +27,7 @@ KINDS = {
     "picows": Kind("picows_echo.py", packages=("picows",)),
     "queue": Kind("picows_queue.py", packages=("picows",)),
     "raw": Kind("uvloop_raw.py", raw=True),
+    "epoll": Kind("epoll_raw.py", raw=True),
     "websockets": Kind("websockets_server.py", ("echo",), ("websockets",)),
     "aiohttp": Kind("aiohttp_server.py", ("echo",), ("aiohttp",)),
     "starlette": Kind("starlette_server.py", ("echo",), STARLETTE),
@@ -48,7 +49,10 @@ FAN_KINDS = {
 }
 """Those that answer everybody, under the names of their echo."""
 
-RIVALS = tuple(name for name in KINDS if not name.startswith("wsrelay"))
+FLOOR = "epoll"
+"""What no server can go below: the kernel's part."""
+
+RIVALS = tuple(name for name in KINDS if not name.startswith("wsrelay") and name != FLOOR)
 
 
 def packages() -> list[str]:

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from statistics import median
 
 from bench import compare, machine, plots
 from bench.compare import ROOT, BenchError, Plan
+from bench.kinds import FLOOR, KINDS
 from bench.load import Workload
 from bench.sides.measure import Cost
 
@@ -41,6 +43,10 @@ class Side:
 
 
 WSRELAY = Side("wsrelay", "wsrelay_processes")
+# Servers, by their names in `bench.kinds`.
+ECHO = Side("wsrelay", "wsrelay")
+UVLOOP = Side("bare uvloop", "raw")
+EPOLL = Side("C on epoll", FLOOR)
 ASYNCIO = Side("asyncio", "asyncio_queues")
 LIBRARIES = (
     Side("pykka", "pykka_actors", "pykka", threaded=True),
@@ -153,10 +159,14 @@ BARS = (
         "growth of an echo, by connections: among 10 000, against among 100",
         CONNECTIONS,
         (
-            Runs("10 000 connections", WSRELAY, (10_000,)),
-            Runs("100 connections", WSRELAY, (100,)),
-            Runs("10 connections", WSRELAY, (10,)),
-            Runs("1 000 connections", WSRELAY, (1_000,)),
+            Runs("10 000 connections", ECHO, (10_000,)),
+            Runs("100 connections", ECHO, (100,)),
+            Runs("10 connections", ECHO, (10,)),
+            Runs("1 000 connections", ECHO, (1_000,)),
+            Runs("10 000, bare uvloop", UVLOOP, (10_000,)),
+            Runs("100, bare uvloop", UVLOOP, (100,)),
+            Runs("10 000, C on epoll", EPOLL, (10_000,)),
+            Runs("100, C on epoll", EPOLL, (100,)),
         ),
         must=1.3,
         aim=1.1,
@@ -221,12 +231,28 @@ class Outcome:
         if value <= bar.aim if at_most else value >= bar.aim:
             return f"{line}: MET, aim too"
         met = value <= bar.must if at_most else value >= bar.must
-        return f"{line}: {'MET' if met else 'NOT MET'}"
+        return f"{line}: {'MET' if met else 'NOT MET'}{self.of_others() if bar.growth else ''}"
+
+    def of_others(self) -> str:
+        """Tell how others grew by the same steps, if that was measured."""
+        first, second = (runs.numbers for runs in self.bar.columns[:2])
+        prices: dict[Side, dict[tuple[int, ...], float]] = {}
+        for runs, column in zip(self.bar.columns, self.columns, strict=False):
+            prices.setdefault(runs.side, {})[runs.numbers] = column.price
+        own = self.bar.columns[0].side
+        told = [
+            f"{side.name} {price[first] / price[second]:.2f}"
+            for side, price in prices.items()
+            if side is not own and first != second and first in price and second in price
+        ]
+        return f" ({', '.join(told)})" if told else ""
 
     def by_size(self) -> list[tuple[int, Column]]:
         """Give the columns of a growth, each with how many there were of what grows."""
-        sizes = {runs.label: runs.numbers[0] for runs in self.bar.columns}
-        return sorted(((sizes[one.label], one) for one in self.columns), key=lambda pair: pair[0])
+        own = self.bar.columns[0].side
+        sizes = {runs.label: runs.numbers[0] for runs in self.bar.columns if runs.side is own}
+        columns = [(sizes[one.label], one) for one in self.columns if one.label in sizes]
+        return sorted(columns, key=lambda pair: pair[0])
 
     def as_text(self) -> str:
         """Make the table."""
@@ -320,7 +346,7 @@ def measure(bar: Bar, rounds: int, quick: bool, core: int) -> Outcome:
 
 
 def measure_connections(bar: Bar, rounds: int, quick: bool) -> Outcome:
-    """Measure the bar of connections, with the server and the load generator of `bench.compare`."""
+    """Measure the bar of connections, with servers and the load generator of `bench.compare`."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         raise BenchError("server and load need a core each")
@@ -332,10 +358,16 @@ def measure_connections(bar: Bar, rounds: int, quick: bool) -> Outcome:
         for count in counts
     ]
     results: list[list[tuple[float, float]]] = [[] for _ in plans]
-    with compare.running("wsrelay", compare.KINDS["wsrelay"], cores[0]) as server:
+    with ExitStack() as stack:
+        servers = {
+            name: stack.enter_context(compare.running(name, KINDS[name], cores[0]))
+            for name in dict.fromkeys(runs.side.module for runs in bar.columns)
+        }
+        for server in servers.values():
+            compare.tell(server.pids, signal.SIGSTOP)
         for _ in range(rounds):
-            for plan, seen in zip(plans, results, strict=True):
-                result = compare.one_round(server, plan)
+            for runs, plan, seen in zip(bar.columns, plans, results, strict=True):
+                result = compare.one_round(servers[runs.side.module], plan)
                 seen.append((result.server_us_per_message or math.nan, result.server_others or 0.0))
     measured = [
         Column(runs.label, [price for price, _ in seen], median(others for _, others in seen))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bench.wire import TURNS
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("pump.c", "sessions.c"))
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("pump.c", "sessions.c", "floor.c"))
 BUILD = Path(__file__).parents[1] / "build" / "bench"
 BUCKETS = 64 * 59
 ANSWER = 4096  # bytes that sessions.c keeps of an answer
@@ -138,6 +138,7 @@ def library() -> ctypes.CDLL:
     loaded.sessions_serve.argtypes = [sessions, ctypes.c_int64]
     loaded.sessions_abort.argtypes = [sessions]
     loaded.sessions_abort.restype = None
+    loaded.floor_serve.argtypes = [ctypes.c_int32]
     loaded.bucket_of.argtypes = [ctypes.c_int64]
     loaded.bucket_of.restype = ctypes.c_int64
     return loaded

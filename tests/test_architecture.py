@@ -19,7 +19,7 @@ CORE = {
     "constants": "_flag _wire _slots _mask _errors _context",
     "pid": "_pid",
     "mailbox": "_mailbox",
-    "process": "_scheduler _process _hint _park _inbox _mail _coroutine _send _spawn",
+    "process": "_scheduler _process _hint _park _hand _inbox _mail _coroutine _send _spawn",
     "frame": "_gather _encode _wsproto _frame",
     "head": "_head",
     "connection": (

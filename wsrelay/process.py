@@ -475,7 +475,7 @@ def set_options(**options: Any) -> None:
 def get_options() -> dict[str, Any]:
     """The caller's options."""
     me = _self()
-    return {"mailbox_max": me.meter.limit, "trap_links": bool(me.trap_links)}
+    return {"mailbox_max": me.mailbox_max, "trap_links": bool(me.trap_links)}
 
 
 def info(dest: Destination) -> ProcessInfo:

@@ -5,7 +5,7 @@ cimport cython
 from cpython.object cimport PyObject
 
 from wsrelay_core._flag cimport flag
-from wsrelay_core._inbox cimport Park
+from wsrelay_core._park cimport Park
 from wsrelay_core._mail cimport MailProcess
 from wsrelay_core._process cimport Host
 from wsrelay_core._scheduler cimport Scheduler
@@ -15,10 +15,9 @@ from wsrelay_core._scheduler cimport Scheduler
 cdef class CoroutineProcess(MailProcess):
     cdef object coroutine        # the user's; None once it is done
     cdef readonly object task
-    cdef str task_name           # the PID as a plain str, which Task takes without a copy
-    cdef Park park               # of its own task, made at the first wait, then used again
     cdef object deadline         # TimerHandle of a cancel with deadline
     # What a fast step ended with and the task has not seen yet (decision 1 of the architecture).
+    # Until there is a task: its name, the PID as a plain str, which Task takes without a copy.
     cdef object outcome
     cdef signed char outcome_status
     cdef flag has_outcome

@@ -22,7 +22,7 @@ from cpython.object cimport PyObject, PyObject_Call
 from cpython.ref cimport Py_XDECREF
 
 from wsrelay_core._mail cimport MailProcess
-from wsrelay_core._mailbox cimport Waiter
+from wsrelay_core._mailbox cimport FULL_HAND
 from wsrelay_core._park cimport Park, exception_of, new_park, pause
 from wsrelay_core._pid cimport PID
 from wsrelay_core._process cimport (
@@ -62,7 +62,7 @@ cdef class CoroutineProcess(MailProcess):
 
     def __init__(self, Scheduler scheduler not None, Host host not None, coroutine, str entry):
         self.coroutine = coroutine
-        self.task_name = self.admit(scheduler, host, entry)
+        self.outcome = self.admit(scheduler, host, entry)
 
     def start(self) -> None:
         """Make the task; the first step runs after the caller's current step."""
@@ -80,7 +80,7 @@ cdef class CoroutineProcess(MailProcess):
         finally:
             PyContext_Exit(context)
         self.context = context
-        name, self.task_name = self.task_name, None
+        name, self.outcome = self.outcome, None
         self.task = PyObject_Call(
             Task, (self,), {"loop": scheduler.loop, "name": name, "context": context})
         if scheduler.draining and not scheduler.scheduled:
@@ -90,8 +90,7 @@ cdef class CoroutineProcess(MailProcess):
 
     # -- the fast road -------------------------------------------------------------------------
 
-    cdef Waiter own_park(self):
-        """The park of the process's own task, if that is what runs now."""
+    cdef Park own_park(self):
         if self.scheduler.stepping is not self:
             return None
         if EAGER_TASKS and current_task(self.scheduler.loop) is not self.task:
@@ -110,7 +109,9 @@ cdef class CoroutineProcess(MailProcess):
     cdef int step(self) except -1:
         """Mail (or a timeout, or a cancel) has come for the parked task; called by a drain."""
         cdef Park park = self.park
-        if park is None or park.callback is None or not park.woken:
+        if park is None or park.callback is None:
+            return 0
+        if not park.woken and self.meter.hand != FULL_HAND:
             return 0
         context = park.context
         PyContext_Enter(context)
@@ -363,7 +364,7 @@ cdef class CoroutineProcess(MailProcess):
         cdef Event event
         if not self.alive:
             return
-        if self.events_opened:
+        if self.event_box is not None and self.event_box.opened:
             event = new_event("CANCEL", sender, reason or CANCELLED, new_result(None, None), None)
             event.deadline = deadline
             self.deliver_event(event)
@@ -455,7 +456,7 @@ cdef CoroutineProcess new_process(Scheduler scheduler, Host host, object corouti
     """Make a process that is not started; see the class."""
     cdef CoroutineProcess process = CoroutineProcess.__new__(CoroutineProcess)
     process.coroutine = coroutine
-    process.task_name = process.admit(scheduler, host, entry)
+    process.outcome = process.admit(scheduler, host, entry)
     return process
 
 

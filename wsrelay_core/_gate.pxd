@@ -2,14 +2,14 @@
 
 cimport cython
 
-from wsrelay_core._mailbox cimport Meter
+from wsrelay_core._hand cimport HandProcess
 from wsrelay_core._scheduler cimport Schedulable, Scheduler
 
 
 @cython.final
 cdef class Gate(Schedulable):
     cdef Scheduler scheduler
-    cdef Meter meter          # of the target; its `gate` is this one while somebody waits
+    cdef HandProcess target      # its `gate` is this one while somebody waits
     cdef object waiting       # connection -> None, first come first; an OrderedDict
     cdef bint called          # a turn of the run queue is ordered
 
@@ -18,4 +18,4 @@ cdef class Gate(Schedulable):
     cdef int settle(self) except -1
 
 
-cdef Gate gate_of(Meter meter, Scheduler scheduler)
+cdef Gate gate_of(HandProcess target)

@@ -9,8 +9,9 @@ from collections import OrderedDict
 
 cimport cython
 
-from wsrelay_core._mailbox cimport Meter
-from wsrelay_core._scheduler cimport Schedulable, Scheduler
+from wsrelay_core._mailbox cimport is_high
+from wsrelay_core._hand cimport HandProcess
+from wsrelay_core._scheduler cimport Schedulable
 
 cdef double SHARE = 0.0002  # seconds of a turn for all who wait at one gate
 
@@ -22,7 +23,7 @@ cdef class Gate(Schedulable):
     cdef int add(self, Schedulable feeder) except -1:
         """Wait behind all others."""
         self.waiting[feeder] = None
-        self.meter.gate = self
+        self.target.set_gate(self)
         return 0
 
     cdef int drop(self, Schedulable feeder) except -1:
@@ -39,7 +40,7 @@ cdef class Gate(Schedulable):
     cdef int step(self) except -1:
         cdef double until = self.scheduler.now() + SHARE
         self.called = False
-        while self.waiting and not self.meter.is_high():
+        while self.waiting and not is_high(&self.target.meter):
             feeder, _ = self.waiting.popitem(last=False)
             (<Schedulable>feeder).step()
             if self.waiting and self.scheduler.now() > until:
@@ -51,18 +52,18 @@ cdef class Gate(Schedulable):
 
     cdef int settle(self) except -1:
         """Stand open for everybody when nobody waits."""
-        if not self.waiting and self.meter.gate is self:
-            self.meter.gate = None
+        if not self.waiting and self.target.gate is self:
+            self.target.set_gate(None)
         return 0
 
 
-cdef Gate gate_of(Meter meter, Scheduler scheduler):
+cdef Gate gate_of(HandProcess target):
     """The gate of a target, a new one if nobody waits there yet."""
     cdef Gate gate
-    if meter.gate is not None:
-        return <Gate>meter.gate
+    if target.gate is not None:
+        return <Gate>target.gate
     gate = Gate.__new__(Gate)
-    gate.scheduler = scheduler
-    gate.meter = meter
+    gate.scheduler = target.scheduler
+    gate.target = target
     gate.waiting = OrderedDict()
     return gate

@@ -29,14 +29,20 @@ cdef inline void clear_hint() noexcept:
     hint = NULL
 
 
+cdef inline PyObject* borrow_hinted() noexcept:
+    """`hinted_process` as a borrowed reference, NULL for None: who steps it holds it."""
+    if hint is not NULL and thread_context() == <PyObject*>(<Process>hint).context:
+        return hint
+    return NULL
+
+
 cdef inline Process hinted_process():
     """The running process, if it is being stepped and no other context is in force; else None.
 
     The thread is the one that runs the loop, then: no other can be in that context.
     """
-    if hint is not NULL and thread_context() == <PyObject*>(<Process>hint).context:
-        return <Process>hint
-    return None
+    cdef PyObject* found = borrow_hinted()
+    return <Process>found if found is not NULL else None
 
 
 cdef int enter_task(object loop, object task) except -1

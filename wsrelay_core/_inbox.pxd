@@ -4,18 +4,21 @@ cimport cython
 
 from cpython.object cimport PyObject
 
+from wsrelay_core._flag cimport flag
 from wsrelay_core._mailbox cimport Mailbox
 from wsrelay_core._park cimport Park
-from wsrelay_core._process cimport Process
+from wsrelay_core._hand cimport HandProcess
 
 
 @cython.final
 cdef class Inbox(Mailbox):
-    cdef Process owner
+    cdef HandProcess owner
     cdef Receive spare              # the last plain wait, to be used again while the owner lives
     cdef unsigned long long served  # when a select last took from it, in selects
 
-    cdef Receive simple_receive(self, bint iterating)
+    cdef int settle_hand(self) except -1
+    cdef int stop_taking_all(self) except -1
+    cdef PyObject* new_receive(self, bint iterating) except NULL
     cdef Receive special_receive(self, object timeout)
 
 
@@ -29,10 +32,11 @@ cdef class Receive:
     cdef double until
     cdef object timer
     cdef Park park               # while it waits
-    cdef bint simple             # one inbox, no predicate, no timeout
-    cdef bint in_front           # it lost an item kept for it: it keeps its place in the queue
-    cdef bint iterating
-    cdef bint finished
+    cdef flag simple             # one inbox, no predicate, no timeout
+    cdef flag in_front           # it lost an item kept for it: it keeps its place in the queue
+    cdef flag iterating
+    cdef flag finished
+    cdef flag by_hand            # it waits, and what comes is put into the owner's hand
 
     cdef int poll(self, PyObject** result) except? -1
     cdef int poll_slowly(self, PyObject** result) except? -1
@@ -40,6 +44,8 @@ cdef class Receive:
     cdef bint find_any(self, PyObject** result) except -1
     cdef bint find_match(self, Inbox inbox, PyObject** result) except -1
     cdef int wait(self, PyObject** result) except? -1
+    cdef bint may_wait_by_hand(self) except -1
+    cdef int settle_hands(self) except -1
     cdef bint check_open(self) except -1
     cdef Inbox one_inbox(self)
     cdef int join_waiters(self) except -1

@@ -12,15 +12,18 @@ from wsrelay_core._errors import InboxClosed
 cimport cython
 from cpython.object cimport PyObject
 
-from wsrelay_core._mailbox cimport Mailbox
+from wsrelay_core._mailbox cimport EMPTY_HAND, FULL_HAND, NO_HAND, Mailbox
 from wsrelay_core._park cimport Park, exception_of, new_park
-from wsrelay_core._process cimport Process
+from wsrelay_core._hand cimport HandProcess
 from wsrelay_core._scheduler cimport monotonic
 from wsrelay_core._slots cimport (
     METH_FASTCALL, METH_KEYWORDS, PYGEN_NEXT, PYGEN_RETURN, PyCFunction, PyDescr_NewMethod,
     PyMethod_New, PyMethodDef, PyObject_Vectorcall, PyType_Modified, PyTypeObject, give_object,
-    set_slots, stop_with,
+    set_slots, stop_with, take_object,
 )
+
+cdef extern from *:
+    PyObject* Py_NewRef(PyObject* value)
 
 cdef int BUDGET = 256                  # rule 6: items in a row before others get their turn
 
@@ -48,45 +51,45 @@ cdef object seconds_of(object timeout):
 cdef class Receive:
     cdef int poll(self, PyObject** result) except? -1:
         """One step of the wait: PYGEN_RETURN with the item, or PYGEN_NEXT with a Park."""
-        cdef Inbox inbox
-        cdef Park park
-        if self.simple and not self.finished and self.inbox.owner.streak < BUDGET:
-            if self.park is None and self.inbox.count > self.inbox.reserved:
-                self.inbox.owner.streak += 1
-                self.finished = True
-                give_object(self.inbox.take(), result)
-                return PYGEN_RETURN
-            inbox = self.inbox
-            park = self.park
-            if park is None:
+        cdef Inbox inbox = self.inbox
+        cdef HandProcess owner
+        if not self.simple or self.finished:
+            return self.poll_slowly(result)
+        owner = inbox.owner
+        if self.park is None:
+            if owner.meter.hand == NO_HAND:
+                if inbox.count > inbox.reserved and owner.meter.streak < BUDGET:
+                    owner.meter.streak += 1
+                    self.finished = True
+                    result[0] = inbox.take()
+                    return PYGEN_RETURN
                 if inbox.count == 0 and not inbox.closed:
                     return self.wait(result)
-            elif park.reserved_in is not None and inbox.count > 0 and inbox.first is None:
-                # Woken for an item, and nobody waits behind: nothing else is to be settled.
-                self.park = None
-                park.reserved_in = None
-                inbox.reserved -= 1
-                inbox.owner.streak += 1
-                self.finished = True
-                give_object(inbox.take(), result)
-                return PYGEN_RETURN
+        elif self.by_hand and owner.meter.hand == FULL_HAND:
+            self.park = None
+            self.by_hand = False
+            owner.meter.streak += 1
+            self.finished = True
+            result[0] = owner.take_hand()
+            return PYGEN_RETURN
         return self.poll_slowly(result)
 
     cdef int poll_slowly(self, PyObject** result) except? -1:
-        cdef Process owner = self.one_inbox().owner
+        cdef HandProcess owner = self.one_inbox().owner
         cdef bint timed_out = False
         if self.finished:
             raise RuntimeError("cannot reuse an awaited receive")
+        self.settle_hands()
         if self.park is not None:
             timed_out = self.park.timed_out
             self.stop_waiting()
-        elif owner.streak >= BUDGET:
+        elif owner.meter.streak >= BUDGET:
             # Let others run: wait, and be woken at once.
             self.wait(result)
             self.park.wake()
             return PYGEN_NEXT
         if self.find(result):
-            owner.streak += 1
+            owner.meter.streak += 1
             self.finish()
             return PYGEN_RETURN
         if timed_out:
@@ -103,7 +106,7 @@ cdef class Receive:
             return self.find_match(inbox, result) or self.check_open()
         if inbox.count <= inbox.reserved:
             return self.check_open()
-        give_object(inbox.take(), result)
+        result[0] = inbox.take()
         return True
 
     cdef bint find_any(self, PyObject** result) except -1:
@@ -118,7 +121,7 @@ cdef class Receive:
             return False
         selects += 1
         chosen.served = selects
-        give_object((chosen, chosen.take()), result)
+        give_object((chosen, take_object(chosen.take())), result)
         return True
 
     cdef bint find_match(self, Inbox inbox, PyObject** result) except -1:
@@ -130,7 +133,7 @@ cdef class Receive:
             if index >= inbox.count or inbox.peek(index) is not item:
                 index = 0
             elif fits:
-                give_object(inbox.take_at(index), result)
+                result[0] = inbox.take_at(index)
                 return True
             else:
                 index += 1
@@ -152,20 +155,40 @@ cdef class Receive:
         raise InboxClosed("the inbox is closed and empty")
 
     cdef int wait(self, PyObject** result) except? -1:
-        cdef Process owner = self.one_inbox().owner
-        cdef Park park = <Park>owner.own_park()
+        cdef HandProcess owner = self.one_inbox().owner
+        cdef Park park = owner.own_park()
         if park is None:
             park = new_park(None, owner.scheduler.loop)
         park.begin()
         self.park = park
         if self.simple and not self.in_front:
-            owner.streak = 0
-            self.inbox.add_waiter(park, False)
+            owner.meter.streak = 0
+            if self.may_wait_by_hand():
+                self.by_hand = True
+                owner.meter.hand = EMPTY_HAND
+            else:
+                self.inbox.add_waiter(park, False)
         else:
             self.join_waiters()
             self.start_timer(park)
         give_object(park, result)
         return PYGEN_NEXT
+
+    cdef bint may_wait_by_hand(self) except -1:
+        """Whether the next message to the owner is for this wait, and nobody else's concern."""
+        cdef Inbox inbox = self.inbox
+        return (self.park.owner is not None and inbox.takes_all and inbox.count == 0
+                and inbox.first is None and inbox.selective is None
+                and not inbox.closed and inbox.owner.alive)
+
+    cdef int settle_hands(self) except -1:
+        """Have the mailboxes know what is in the owners' hands."""
+        self.by_hand = False
+        if self.inbox is not None:
+            return self.inbox.settle_hand()
+        for one in self.inboxes:
+            (<Inbox>one).settle_hand()
+        return 0
 
     cdef Inbox one_inbox(self):
         return self.inbox if self.inbox is not None else <Inbox>self.inboxes[0]
@@ -174,7 +197,7 @@ cdef class Receive:
         cdef Inbox inbox
         for one in self.inboxes if self.inbox is None else (self.inbox,):
             inbox = <Inbox>one
-            inbox.owner.streak = 0
+            inbox.owner.meter.streak = 0
             if self.match is None:
                 inbox.add_waiter(self.park, self.in_front)
             else:
@@ -247,9 +270,21 @@ cdef class Receive:
 
     def close(self):
         if self.park is not None:
+            self.settle_hands()
             self.stop_waiting()
             self.finish()
         self.finished = True
+
+
+cdef inline PyObject* wait_for_mail(Inbox inbox, bint iterating) except NULL:
+    """A wait for the next item, a new reference; the last one again if nobody holds it."""
+    cdef PyObject* spare = <PyObject*>inbox.spare
+    inbox.owner.scheduler.check_thread()
+    if spare.ob_refcnt != 1 or not (<Receive>spare).finished:  # None has more than one
+        return inbox.new_receive(iterating)
+    (<Receive>spare).finished = (<Receive>spare).in_front = False
+    (<Receive>spare).iterating = iterating
+    return Py_NewRef(spare)
 
 
 @cython.final
@@ -259,6 +294,11 @@ cdef class Inbox(Mailbox):
     `async for item in inbox`, `await inbox.receive()`, `inbox.receive_nowait()`, `len(inbox)`.
     Several receivers are served first-come.
     """
+
+    def __dealloc__(self):
+        # The process, which has the meter, may go with this.
+        self.discard()
+        self.meter = NULL
 
     def receive(self, timeout=None):
         """Wait for the next item.
@@ -271,7 +311,7 @@ cdef class Inbox(Mailbox):
             InboxClosed: the inbox is closed and empty.
         """
         if timeout is None:
-            return self.simple_receive(False)
+            return take_object(wait_for_mail(self, False))
         return self.special_receive(timeout)
 
     cdef Receive special_receive(self, object timeout):
@@ -282,19 +322,38 @@ cdef class Inbox(Mailbox):
         receive.timeout = seconds_of(timeout)
         return receive
 
-    cdef Receive simple_receive(self, bint iterating):
-        """A wait for the next item; the last one is used again if nobody holds it any more."""
-        cdef Receive receive = self.spare
-        self.owner.scheduler.check_thread()
-        if receive is None or (<PyObject*>receive).ob_refcnt != 2 or not receive.finished:
-            receive = Receive.__new__(Receive)
-            receive.inbox = self
-            if self.owner.alive:
-                self.spare = receive  # a ring, which the owner's end breaks
-            receive.simple = True
-        receive.finished = receive.in_front = False
+    cdef PyObject* new_receive(self, bint iterating) except NULL:
+        cdef Receive receive = Receive.__new__(Receive)
+        receive.inbox = self
+        receive.simple = True
         receive.iterating = iterating
-        return receive
+        if self.owner.alive:
+            self.spare = receive  # a ring, which the owner's end breaks
+        return Py_NewRef(<PyObject*>receive)
+
+    cdef int settle_hand(self) except -1:
+        """Have the mailbox know what is in its owner's hand, and that the owner waits."""
+        cdef HandProcess owner = self.owner
+        if owner.meter.hand == NO_HAND or not self.takes_all:
+            return 0
+        if owner.meter.hand == FULL_HAND:
+            self.put_first(&owner.mail)
+            self.reserved += 1
+            owner.park.reserved_in = self
+            owner.park.woken = True
+        else:
+            self.add_waiter(owner.park, False)
+        owner.meter.hand = NO_HAND
+        return 0
+
+    cdef int has_room(self) except -1:
+        return self.owner.has_room()
+
+    cdef int stop_taking_all(self) except -1:
+        """From now on some messages to the owner go elsewhere."""
+        self.settle_hand()
+        self.takes_all = False
+        return 0
 
     def receive_nowait(self):
         """The next item, at once.
@@ -304,8 +363,9 @@ cdef class Inbox(Mailbox):
             InboxClosed: the inbox is closed and empty.
         """
         self.owner.scheduler.check_thread()
+        self.settle_hand()
         if self.count > self.reserved:
-            return self.take()
+            return take_object(self.take())
         if self.closed and self.count == 0:
             raise InboxClosed("the inbox is closed and empty")
         raise asyncio.QueueEmpty("no mail")
@@ -313,22 +373,24 @@ cdef class Inbox(Mailbox):
     def close(self) -> None:
         """Accept nothing more; what waits can still be received."""
         self.owner.scheduler.check_thread()
+        self.settle_hand()
         self.shut(False)
 
     def __aiter__(self):
         return self
 
     def __anext__(self):
-        return self.simple_receive(True)
+        return take_object(wait_for_mail(self, True))
 
     def __len__(self):
+        self.settle_hand()
         return self.count
 
     def __bool__(self):
         return True
 
     def __repr__(self):
-        return f"<Inbox of {self.owner.pid} {self.count} waiting{' closed' if self.closed else ''}>"
+        return f"<Inbox of {self.owner.pid} {len(self)} waiting{' closed' if self.closed else ''}>"
 
 
 def receive_matching(Inbox inbox not None, match, timeout=None):
@@ -377,11 +439,9 @@ set_slots(<PyTypeObject*>Receive, <void*>receive_next, <void*>receive_send)
 
 cdef PyObject* receive_quickly(PyObject* inbox, PyObject* const* args, Py_ssize_t count,
                                PyObject* names) except NULL:
-    cdef PyObject* receive = NULL
     if count != 0 or names is not NULL:
         return PyObject_Vectorcall(PyMethod_New(any_receive, <object>inbox), args, count, names)
-    give_object((<Inbox>inbox).simple_receive(False), &receive)
-    return receive
+    return wait_for_mail(<Inbox>inbox, False)
 
 
 cdef object any_receive = Inbox.receive

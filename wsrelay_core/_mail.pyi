@@ -3,15 +3,16 @@ from typing import Any
 
 from typing_extensions import disjoint_base
 
+from wsrelay_core._hand import HandProcess
 from wsrelay_core._inbox import Inbox
-from wsrelay_core._mailbox import Message, Meter
+from wsrelay_core._mailbox import Message
 from wsrelay_core._pid import PID
-from wsrelay_core._process import Event, Process, Ref
+from wsrelay_core._process import Event, Ref
 
 @disjoint_base
-class MailProcess(Process):
+class MailProcess(HandProcess):
     @property
-    def meter(self) -> Meter: ...
+    def mailbox_max(self) -> int: ...
     def ask(self, topic: str, payload: Any, sender: PID | None, future: Future[Any]) -> bool: ...
     def inbox(self) -> Inbox[Message]: ...
     def events(self) -> Inbox[Event]: ...

@@ -1,18 +1,22 @@
 """Processes that have mailboxes: the inbox, inboxes of single topics, and the events."""
 
 from wsrelay_core._inbox cimport Inbox
-from wsrelay_core._mailbox cimport Meter, new_message
+from wsrelay_core._mailbox cimport EMPTY_HAND, new_message
 from wsrelay_core._pid cimport PID
 from wsrelay_core._process cimport Event, Process, Ref, Shared
+from wsrelay_core._hand cimport HandProcess
+from wsrelay_core._slots cimport take_object
 
 
 cdef inline Inbox open_box(MailProcess process, str topic, bint always):
     """Where a message goes; None when that is closed or full, or the process has ended."""
     cdef Inbox box = process.box if process.topics is None else process.box_of(topic)
+    if process.meter.hand == EMPTY_HAND:
+        box.settle_hand()
     if box is None:
         if not process.alive:
             return None
-        box = process.box = process.new_inbox()
+        box = process.first_inbox()
     if box.closed or (process.meter.limit and process.meter.count >= process.meter.limit
                       and not always):
         process.meter.dropped += 1
@@ -22,18 +26,24 @@ cdef inline Inbox open_box(MailProcess process, str topic, bint always):
 
 cdef inline bint put_in_box(MailProcess process, str topic, object payload, PID sender,
                             Py_ssize_t size, bint always) except -1:
-    cdef Inbox box = open_box(process, topic, always)
+    cdef Inbox box
+    if process.meter.hand == EMPTY_HAND:
+        process.put_in_hand(topic, payload, sender, size)
+        return True
+    box = open_box(process, topic, always)
     if box is None:
         return False
     box.put_message(topic, payload, sender, size)
     return True
 
 
-cdef class MailProcess(Process):
-    """A process whose messages wait until it takes them."""
+cdef class MailProcess(HandProcess):
+    """A process that has inboxes."""
 
-    def __cinit__(self):
-        self.meter = Meter.__new__(Meter)
+    @property
+    def mailbox_max(self) -> int:
+        """How many messages may wait in all inboxes together; 0: no bound."""
+        return self.meter.limit
 
     cdef bint deliver(self, str topic, object payload, Py_ssize_t many, PID sender,
                       Shared shared) except -1:
@@ -60,8 +70,13 @@ cdef class MailProcess(Process):
     cdef Inbox new_inbox(self):
         cdef Inbox box = Inbox.__new__(Inbox)
         box.owner = self
-        box.meter = self.meter
+        box.meter = &self.meter
         return box
+
+    cdef Inbox first_inbox(self):
+        self.box = self.new_inbox()
+        self.box.takes_all = self.topics is None
+        return self.box
 
     cdef int deliver_event(self, Event event) except -1:
         cdef Inbox box = self.event_box
@@ -78,14 +93,14 @@ cdef class MailProcess(Process):
 
     def inbox(self) -> Inbox:
         """The one inbox of this process."""
-        if self.box is None:
-            self.box = self.new_inbox()
-        return self.box
+        return self.first_inbox() if self.box is None else self.box
 
     def events(self) -> Inbox:
         """The inbox of EXIT, LINK_DOWN and CANCEL; from now on a cancel comes as an event."""
-        self.events_opened = True
-        return self.new_event_box() if self.event_box is None else self.event_box
+        if self.event_box is None:
+            self.new_event_box()
+        self.event_box.opened = True
+        return self.event_box
 
     def forget_events(self, ref_or_dest) -> None:
         """Take the EXIT events of a given-up monitor, or of all on a PID, out of the events."""
@@ -95,7 +110,7 @@ cdef class MailProcess(Process):
         while index < self.event_box.count:
             ref = (<Event>self.event_box.peek(index)).ref
             if ref is not None and (ref is ref_or_dest or (<Ref>ref).is_of(ref_or_dest)):
-                self.event_box.take_at(index)
+                take_object(self.event_box.take_at(index))
             else:
                 index += 1
 
@@ -104,7 +119,7 @@ cdef class MailProcess(Process):
         if self.topics is None:
             self.topics = {}
         if topic not in self.topics:
-            self.inbox()
+            (<Inbox>self.inbox()).stop_taking_all()
             self.topics[topic] = self.new_inbox()
         return self.topics[topic]
 
@@ -116,19 +131,23 @@ cdef class MailProcess(Process):
         box = self.topics.pop(topic)
         if not self.topics:
             self.topics = None
+            self.box.takes_all = True
         box.pour_into(self.box)
         box.shut(False)
 
     def set_mailbox_max(self, Py_ssize_t limit) -> None:
         """Bound the number of messages that wait in all inboxes together; 0: no bound."""
-        self.meter.set_limit(limit)
+        self.meter.limit = limit
 
     cdef int shut_boxes(self) except -1:
         """The process has ended: whoever waits sees the end, and what waited is dropped."""
         cdef Inbox box = self.box, event_box = self.event_box
         cdef dict topics = self.topics
-        self.meter.gate = None
+        self.set_gate(None)
         self.box = self.event_box = self.topics = None
+        if self.meter.hand == EMPTY_HAND:
+            box.settle_hand()
+        self.drop_hand()
         shut_box(box)
         shut_box(event_box)
         if topics is not None:

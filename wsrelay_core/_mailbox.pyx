@@ -6,13 +6,21 @@ from wsrelay_core._errors import WrongThread, WSRelayError
 
 cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from cpython.object cimport PyObject, PyTypeObject, inquiry, traverseproc, visitproc
-from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from cpython.object cimport (
+    PyObject, destructor, inquiry, traverseproc, visitproc,
+)
+from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.string cimport memcpy
 
 from wsrelay_core._slots cimport take_object
 
 cdef extern from "structmember.h":
+    ctypedef struct PyTypeObject:
+        PyObject* tp_dict
+        PyObject* (*tp_alloc)(PyTypeObject* kind, Py_ssize_t items)
+        destructor tp_dealloc
+        traverseproc tp_traverse
+        inquiry tp_clear
     ctypedef struct PyMemberDef:
         const char* name
         int type
@@ -23,10 +31,28 @@ cdef extern from "structmember.h":
     void PyType_Modified(PyTypeObject* type)
 
 cdef extern from *:
+    """
+    /* How many Messages that ended wait to be made again. */
+    #if CYTHON_USE_FREELISTS
+      #define WSRELAY_SPARE_MESSAGES 256
+    #else
+      #define WSRELAY_SPARE_MESSAGES 0
+    #endif
+    """
+    const int SPARE_MESSAGES "WSRELAY_SPARE_MESSAGES"
+    void _Py_NewReference(PyObject* value)
+    bint PyType_IS_GC(void* kind)
+    void* Py_TYPE(PyObject* value)
+    void PyObject_GC_Track(PyObject* value)
+    void PyObject_GC_UnTrack(PyObject* value)
+    void PyObject_GC_Del(PyObject* value)
+    PyObject* Py_None
+    PyObject* Py_NewRef(PyObject* value)
     # Cython's name of the struct of a Message, which it does not tell.
     Py_ssize_t TOPIC "offsetof(struct __pyx_obj_12wsrelay_core_8_mailbox_Message, topic)"
     Py_ssize_t PAYLOAD "offsetof(struct __pyx_obj_12wsrelay_core_8_mailbox_Message, payload)"
     Py_ssize_t SENDER "offsetof(struct __pyx_obj_12wsrelay_core_8_mailbox_Message, sender)"
+    Py_ssize_t REPLY_TO "offsetof(struct __pyx_obj_12wsrelay_core_8_mailbox_Message, reply_to)"
 
 cdef Py_ssize_t FIRST_CAPACITY = 2         # most have one message at a time
 cdef Py_ssize_t KEPT_CAPACITY = 64        # an empty ring larger than this is given back
@@ -37,7 +63,6 @@ cdef Py_ssize_t SHOWN = 60                # characters of a payload in a repr
 
 
 @cython.final
-@cython.freelist(256)
 cdef class Message:
     """One message in an inbox: `topic`, `payload`, `sender`, and `reply()` for calls."""
 
@@ -64,21 +89,79 @@ cdef class Message:
         return f"<Message {self.topic!r} {short(self.payload)} from {self.sender or 'outside'}>"
 
 
-cdef inline void give_field(Message message, Py_ssize_t offset, PyObject* value) noexcept:
-    """Set a field to a reference that the message owns from now on."""
-    cdef PyObject** field = <PyObject**>(<char*><PyObject*>message + offset)
-    cdef PyObject* old = field[0]
-    field[0] = value
-    Py_DECREF(<object>old)
+# A Message is made and ended for each that is received. Cython's way would clear it, fill it with
+# None and take that out again.
+
+cdef PyObject* spare_messages[256]
+cdef int spare_count = 0
 
 
-cdef inline Message message_of(Mail* mail):
-    """The Message that a mail is, with its references."""
-    cdef Message message = Message.__new__(Message)
-    give_field(message, TOPIC, mail.topic)
-    give_field(message, PAYLOAD, mail.payload)
-    give_field(message, SENDER, mail.sender)
+cdef inline PyObject** field(PyObject* message, Py_ssize_t offset) noexcept:
+    return <PyObject**>(<char*>message + offset)
+
+
+cdef PyObject* message_of(Mail* mail) except NULL:
+    """The Message that a mail is, a new reference, with the references of the mail."""
+    return item_of(mail)
+
+
+cdef inline PyObject* item_of(Mail* mail) except NULL:
+    """`message_of` without a call."""
+    global spare_count
+    cdef PyObject* message
+    if mail.payload is NULL:
+        return mail.topic
+    if spare_count > 0:
+        spare_count -= 1
+        message = spare_messages[spare_count]
+        _Py_NewReference(message)
+    else:
+        message = empty_message(mail)
+    field(message, TOPIC)[0] = mail.topic
+    field(message, PAYLOAD)[0] = mail.payload
+    field(message, SENDER)[0] = mail.sender
+    field(message, REPLY_TO)[0] = Py_NewRef(Py_None)
+    # Of data alone no cycle can be made.
+    if may_be_tracked(mail.payload) or may_be_tracked(mail.sender):
+        PyObject_GC_Track(message)
     return message
+
+
+cdef inline bint may_be_tracked(PyObject* value) noexcept:
+    return PyType_IS_GC(Py_TYPE(value))
+
+
+cdef PyObject* empty_message(Mail* mail) except NULL:
+    """A new Message with nothing in it, not even None; without memory the mail is lost."""
+    cdef PyObject* message = (<PyTypeObject*>Message).tp_alloc(<PyTypeObject*>Message, 0)
+    if message is NULL:
+        drop_mail(mail)
+        raise MemoryError()
+    PyObject_GC_UnTrack(message)
+    return message
+
+
+cdef void end_message(PyObject* message) noexcept:
+    """The `tp_dealloc` of a Message."""
+    global spare_count
+    cdef PyObject* parts[4]
+    cdef int index
+    PyObject_GC_UnTrack(message)
+    parts[0] = field(message, TOPIC)[0]
+    parts[1] = field(message, PAYLOAD)[0]
+    parts[2] = field(message, SENDER)[0]
+    parts[3] = field(message, REPLY_TO)[0]
+    if spare_count < SPARE_MESSAGES:
+        spare_messages[spare_count] = message
+        spare_count += 1
+    else:
+        PyObject_GC_Del(message)
+    # Last, as they may have finalizers, which may run any code.
+    for index in range(4):
+        Py_XDECREF(parts[index])
+
+
+(<PyTypeObject*>Message).tp_dealloc = <destructor>end_message
 
 
 cdef Message new_message(str topic, object payload, object sender):
@@ -104,23 +187,20 @@ cdef class Waiter:
         return 0
 
 
-@cython.final
-@cython.freelist(64)
-cdef class Meter:
-    def __cinit__(self):
-        self.high_count = HIGH_COUNT
+# -- the marks -------------------------------------------------------------------------------------
 
-    cdef bint is_high(self) noexcept:
-        return self.count >= self.high_count or self.size >= HIGH_SIZE
 
-    cdef bint is_low(self) noexcept:
-        return self.count * 2 < self.high_count and self.size * 2 < HIGH_SIZE
+cdef inline Py_ssize_t high_count(Meter* meter) noexcept:
+    """The high-water mark: of a bounded mailbox half of the bound, if that is less."""
+    return min(HIGH_COUNT, max(1, meter.limit // 2)) if meter.limit else HIGH_COUNT
 
-    cdef int set_limit(self, Py_ssize_t limit) except -1:
-        """Bound the number of messages; the high-water mark is then half of it."""
-        self.limit = limit
-        self.high_count = min(HIGH_COUNT, max(1, limit // 2)) if limit else HIGH_COUNT
-        return 0
+
+cdef bint is_high(Meter* meter) noexcept:
+    return meter.count >= high_count(meter) or meter.size >= HIGH_SIZE
+
+
+cdef bint is_low(Meter* meter) noexcept:
+    return meter.count * 2 < high_count(meter) and meter.size * 2 < HIGH_SIZE
 
 
 # -- the ring: functions, so that they are inlined -------------------------------------------------
@@ -130,27 +210,6 @@ cdef inline Mail* at(Mailbox box, Py_ssize_t index) noexcept:
     return &box.ring[(box.head + index) & (box.capacity - 1)]
 
 
-cdef inline Mail* new_place(Mailbox box) except NULL:
-    """The place behind the newest item; good until anything else is done with the mailbox."""
-    if box.count == box.capacity:
-        box.grow()
-    return at(box, box.count)
-
-
-cdef inline int added(Mailbox box, Py_ssize_t size) except -1:
-    """The new place has an item now."""
-    box.count += 1
-    if box.meter is not None:
-        box.meter.count += 1
-        box.meter.size += size
-    if box.selective is not None:
-        for waiter in list(box.selective):
-            (<Waiter>waiter).wake()
-    if box.first is not None:
-        box.wake_first()
-    return 0
-
-
 cdef inline int remove_oldest(Mailbox box) except -1:
     """The oldest place has no item any more: what it had belongs to the caller."""
     cdef Py_ssize_t size = box.ring[box.head].size
@@ -158,12 +217,12 @@ cdef inline int remove_oldest(Mailbox box) except -1:
     box.count -= 1
     if box.count == 0 and box.capacity > KEPT_CAPACITY:
         give_back(box)
-    if box.meter is not None:
+    if box.meter is not NULL:
         box.meter.count -= 1
         box.meter.handled += 1
         box.meter.size -= size
-        if box.meter.gate is not None and box.meter.is_low():
-            box.meter.gate.open()
+        if box.meter.gated:
+            box.has_room()
     return 0
 
 
@@ -206,25 +265,20 @@ cdef class Mailbox:
 
     cdef int put(self, object item) except -1:
         """Append an item that is an object already, and wake who waits for it."""
-        cdef Mail* mail = new_place(self)
+        cdef Mail* mail = self.new_place()
         Py_INCREF(item)
         mail.topic = <PyObject*>item
         mail.payload = mail.sender = NULL
         mail.size = 0
-        return added(self, 0)
+        return self.added(0)
 
-    cdef int put_message(self, str topic, object payload, object sender,
-                         Py_ssize_t size) except -1:
-        """Append a message, and wake who waits for it."""
-        cdef Mail* mail = new_place(self)
-        Py_INCREF(topic)
-        Py_INCREF(payload)
-        Py_INCREF(sender)
-        mail.topic = <PyObject*>topic
-        mail.payload = <PyObject*>payload
-        mail.sender = <PyObject*>sender
-        mail.size = size
-        return added(self, size)
+    cdef int put_first(self, Mail* mail) except -1:
+        """Put an item that is counted already before the oldest one; nobody is woken."""
+        self.new_place()
+        self.head = (self.head - 1) & (self.capacity - 1)
+        self.ring[self.head] = mail[0]
+        self.count += 1
+        return 0
 
     cdef int grow(self) except -1:
         cdef Py_ssize_t capacity = self.capacity * 2 if self.capacity else FIRST_CAPACITY
@@ -239,14 +293,12 @@ cdef class Mailbox:
         self.head = 0
         return 0
 
-    cdef object take(self):
-        """Remove and return the oldest item; there must be one."""
+    cdef PyObject* take(self) except NULL:
+        """Remove the oldest item and return it, a new reference; there must be one."""
         # Out of the ring first: to make a Message may run the collector, and with it any code.
         cdef Mail mail = self.ring[self.head]
         remove_oldest(self)
-        if mail.payload is NULL:
-            return take_object(mail.topic)
-        return message_of(&mail)
+        return item_of(&mail)
 
     cdef object peek(self, Py_ssize_t index):
         """The item at a place, which is an object from now on; None if there is none."""
@@ -264,8 +316,8 @@ cdef class Mailbox:
                 mail.payload = mail.sender = NULL
         return <object>at(self, index).topic if index < self.count else None
 
-    cdef object take_at(self, Py_ssize_t index):
-        """Remove and return one item from the middle; the others keep their order."""
+    cdef PyObject* take_at(self, Py_ssize_t index) except NULL:
+        """`take` one item from the middle; the others keep their order."""
         cdef Mail mail = at(self, index)[0]
         while index > 0:
             at(self, index)[0] = at(self, index - 1)[0]
@@ -278,7 +330,7 @@ cdef class Mailbox:
         cdef Mail* ring = self.ring
         cdef Py_ssize_t capacity = self.capacity, head = self.head, count = self.count
         cdef Py_ssize_t index
-        if self.meter is not None:
+        if self.meter is not NULL:
             self.meter.count -= count
             for index in range(count):
                 self.meter.size -= at(self, index).size
@@ -326,6 +378,15 @@ cdef class Mailbox:
         self.reserved -= 1
         return 0
 
+    cdef int tell_waiters(self) except -1:
+        """There is a new item."""
+        if self.selective is not None:
+            for waiter in list(self.selective):
+                (<Waiter>waiter).wake()
+        if self.first is not None:
+            self.wake_first()
+        return 0
+
     cdef int wake_first(self) except -1:
         """Wake the first waiter and keep an item for it, if there is a free one."""
         cdef Waiter waiter
@@ -339,15 +400,19 @@ cdef class Mailbox:
                 return 0
         return 0
 
+    cdef int has_room(self) except -1:
+        """An item was taken, and somebody waits for room."""
+        return 0
+
     cdef int pour_into(self, Mailbox other) except -1:
         """Move everything to the end of another mailbox of the same meter."""
-        cdef Meter meter = self.meter
-        self.meter = other.meter = None  # neither taken nor new: only moved
+        cdef Meter* meter = self.meter
+        self.meter = other.meter = NULL  # neither taken nor new: only moved
         try:
             while self.count:
-                new_place(other)[0] = self.ring[self.head]
+                other.new_place()[0] = self.ring[self.head]
                 remove_oldest(self)
-                added(other, 0)
+                other.added(0)
         finally:
             self.meter = other.meter = meter
         return 0
@@ -370,14 +435,17 @@ cdef class Mailbox:
 
 cdef void release(Mail* ring, Py_ssize_t capacity, Py_ssize_t head, Py_ssize_t count) noexcept:
     """Give back a ring that no mailbox has any more, and what is in it."""
-    cdef Mail* mail
     cdef Py_ssize_t index
     for index in range(head, head + count):
-        mail = &ring[index & (capacity - 1)]
-        Py_XDECREF(mail.topic)
-        Py_XDECREF(mail.payload)
-        Py_XDECREF(mail.sender)
+        drop_mail(&ring[index & (capacity - 1)])
     PyMem_Free(ring)
+
+
+cdef void drop_mail(Mail* mail) noexcept:
+    """Give back what an item owns."""
+    Py_XDECREF(mail.topic)
+    Py_XDECREF(mail.payload)
+    Py_XDECREF(mail.sender)
 
 
 # The collector must see what waits, and break the cycles that go through it. Cython writes the
@@ -391,15 +459,17 @@ cdef int show(PyObject* part, visitproc visit, void* arg) except -1:
     return 0 if part is NULL else visit(part, arg)
 
 
+cdef int show_mail(Mail* mail, visitproc visit, void* arg) except -1:
+    return (show(mail.topic, visit, arg) or show(mail.payload, visit, arg)
+            or show(mail.sender, visit, arg))
+
+
 cdef int traverse_mailbox(PyObject* self, visitproc visit, void* arg) except -1:
     cdef Mailbox box = <Mailbox>self
-    cdef Mail* mail
     cdef Py_ssize_t index
     cdef int stop
     for index in range(box.count):
-        mail = at(box, index)
-        stop = (show(mail.topic, visit, arg) or show(mail.payload, visit, arg)
-                or show(mail.sender, visit, arg))
+        stop = show_mail(at(box, index), visit, arg)
         if stop:
             return stop
     return traverse_attributes(self, visit, arg)
@@ -407,6 +477,7 @@ cdef int traverse_mailbox(PyObject* self, visitproc visit, void* arg) except -1:
 
 cdef int clear_mailbox(object self) except -1:
     (<Mailbox>self).discard()
+    (<Mailbox>self).meter = NULL  # the process, which has it, may go first
     return clear_attributes(self)
 
 

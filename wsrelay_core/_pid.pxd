@@ -1,13 +1,15 @@
 """PIDs and the table that finds a process by its PID or its name."""
 
 cimport cython
+from cpython.object cimport PyObject
 
 
 @cython.final
 cdef class PID(str):
-    # The living process of this PID, so that `send(pid, …)` needs no look-up. Owned by the process:
-    # set when it starts, cleared when it ends; None for a PID that was read from text.
-    cdef object record
+    # The living process of this PID, so that `send(pid, …)` needs no look-up; NULL for a PID that
+    # was read from text. It is the process's to set when it starts, and to clear when it ends. It
+    # is not owned: so a PID is part of no cycle, and the collector need not know it.
+    cdef PyObject* record
 
 
 @cython.final

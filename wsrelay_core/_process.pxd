@@ -3,7 +3,6 @@
 cimport cython
 
 from wsrelay_core._flag cimport flag
-from wsrelay_core._mailbox cimport Waiter
 from wsrelay_core._pid cimport PID
 from wsrelay_core._scheduler cimport Schedulable, Scheduler
 
@@ -72,7 +71,6 @@ cdef class Process(Schedulable):
     cdef dict links                # Process -> None
     cdef set timers
     cdef object context            # contextvars.Context of its task, while that runs
-    cdef int streak                # items its receivers took in a row without giving way
     cdef readonly flag alive
 
     # Returns whether it was accepted. `many`: how many payloads were sent (payload is a tuple
@@ -80,7 +78,6 @@ cdef class Process(Schedulable):
     cdef bint deliver(self, str topic, object payload, Py_ssize_t many, PID sender,
                       Shared shared) except -1
     cdef int deliver_event(self, Event event) except -1
-    cdef Waiter own_park(self)
     cdef bint keep_cancel(self, object message) except -1
     cdef str admit(self, Scheduler scheduler, Host host, str entry)
     cdef int end(self, str reason, object value, object error) except -1

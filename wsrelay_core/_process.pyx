@@ -3,10 +3,11 @@
 from wsrelay_core._errors import HostFull, NoApp, NoProcess, ProcessExit
 
 cimport cython
+from cpython.object cimport PyObject, PyTypeObject, inquiry
 from cpython.unicode cimport PyUnicode_FromObject
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
-from wsrelay_core._mailbox cimport Waiter, short
+from wsrelay_core._mailbox cimport short
 from wsrelay_core._pid cimport PID, new_text, plain_dest
 from wsrelay_core._scheduler cimport Scheduler, monotonic
 
@@ -146,15 +147,16 @@ cdef class Shared:
 cdef class Process:
     """Everything that has a PID: monitors, links, names, timers and the one exit."""
 
+    def __dealloc__(self):
+        if self.pid is not None:
+            self.pid.record = NULL  # it is gone with an App that was never stopped
+
     cdef bint deliver(self, str topic, object payload, Py_ssize_t many, PID sender,
                       Shared shared) except -1:
         return False
 
     cdef int deliver_event(self, Event event) except -1:
         return 0
-
-    cdef Waiter own_park(self):
-        return None
 
     cdef bint keep_cancel(self, object message) except -1:
         return False
@@ -177,7 +179,7 @@ cdef class Process:
         self.entry = entry
         text = new_text(host.id)
         self.pid = PID.__new__(PID, text)
-        self.pid.record = self
+        self.pid.record = <PyObject*>self
         self.started = monotonic()
         self.alive = True
         host.count += 1
@@ -280,7 +282,7 @@ cdef class Process:
         self.alive = False
         self.scheduler.table.remove(self.pid, self.names)
         self.names = None
-        self.pid.record = None
+        self.pid.record = NULL
         self.host.count -= 1
         self.drop_timers()
         self.give_up_refs()
@@ -459,9 +461,23 @@ cdef Timer later(Scheduler scheduler, double delay, object dest, str topic, tupl
 cdef Process find_process(Scheduler scheduler, object dest):
     """The living process of a PID, its text, or a name; None if there is none."""
     cdef Process process
-    if type(dest) is PID and (<PID>dest).record is not None:
+    if type(dest) is PID and (<PID>dest).record is not NULL:
         process = <Process>(<PID>dest).record
         if process.scheduler is not scheduler:
             process.scheduler.check_thread()  # an App of another thread
         return process
     return scheduler.table.find(dest)
+
+
+# Who finds a process by its PID must not find one that the collector has cleared.
+
+cdef inquiry clear_attributes = (<PyTypeObject*>Process).tp_clear
+
+
+cdef int clear_process(object self) except -1:
+    if (<Process>self).pid is not None:
+        (<Process>self).pid.record = NULL
+    return clear_attributes(self)
+
+
+(<PyTypeObject*>Process).tp_clear = clear_process

@@ -10,6 +10,7 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 
 from wsrelay_core._ending cimport CLOSED, OPEN
 from wsrelay_core._gate cimport gate_of
+from wsrelay_core._mailbox cimport is_high
 from wsrelay_core._scheduler cimport READ_SIZE, SHORT_READ, Scheduler
 from wsrelay_core._sending cimport Sending
 from wsrelay_core._wire cimport (
@@ -63,7 +64,7 @@ cdef class Receiving(Sending):
                 # Read although paused: it waits behind what is held.
                 self.set_aside()
                 self.transport.pause_reading()
-            elif (self.target is not None and self.target.meter.gate is not None
+            elif (self.target is not None and self.target.gate is not None
                     and self.state == OPEN):
                 if self.set_aside():
                     self.wait_for_room()  # others do already
@@ -107,7 +108,7 @@ cdef class Receiving(Sending):
         cdef int frames = 0
         cdef int kind
         while True:
-            if self.target is not None and self.target.meter.is_high() and self.state == OPEN:
+            if self.target is not None and is_high(&self.target.meter) and self.state == OPEN:
                 self.codec.hold()
                 self.wait_for_room()
                 break
@@ -203,7 +204,7 @@ cdef class Receiving(Sending):
 
     cdef int wait_for_room(self) except -1:
         """The target has enough mail: stop decoding and reading until it is below half."""
-        self.gate = gate_of(self.target.meter, self.scheduler)
+        self.gate = gate_of(self.target)
         self.gate.add(self)
         return self.pause()
 

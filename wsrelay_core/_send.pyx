@@ -9,7 +9,7 @@ from cpython.contextvars cimport get_value
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_FromObject
 
-from wsrelay_core._hint cimport hinted_process
+from wsrelay_core._hint cimport borrow_hinted, hinted_process
 from wsrelay_core._pid cimport PID, plain_dest
 from wsrelay_core._process cimport (
     Process, Ref, Shared, Timer, find_process, give_up, later, one_payload, watch,
@@ -96,7 +96,7 @@ cpdef Process resolve(object dest):
 
 cdef Process find(object dest):
     cdef Process process
-    if type(dest) is PID and (<PID>dest).record is not None:
+    if type(dest) is PID and (<PID>dest).record is not NULL:
         process = <Process>(<PID>dest).record
         process.scheduler.check_thread()
         return process
@@ -149,7 +149,7 @@ cdef inline bint send_payload(object dest, object topic, object payload,
         sender = running_process()
     if type(topic) is not str or is_refused(<str>topic):
         topic = check_topic(topic)
-    if type(dest) is PID and (<PID>dest).record is not None:
+    if type(dest) is PID and (<PID>dest).record is not NULL:
         process = <Process>(<PID>dest).record
         if sender is None or sender.scheduler is not process.scheduler:
             process.scheduler.check_thread()
@@ -164,11 +164,27 @@ cdef inline bint send_payload(object dest, object topic, object payload,
 # the interpreter knows how to call a built-in function without asking.
 
 
+cdef inline bint is_usual(PyObject* sender, PyObject* dest, PyObject* topic) noexcept:
+    """Whether a process sends to the PID of another one of its App, or to its own."""
+    return (sender is not NULL and (<Process>sender).alive
+            and type(<object>topic) is str and not is_refused(<str>topic)
+            and type(<object>dest) is PID and (<PID>dest).record is not NULL
+            and (<Process>(<PID>dest).record).scheduler is (<Process>sender).scheduler)
+
+
 cdef PyObject* send_quickly(PyObject* module, PyObject* const* args, Py_ssize_t count,
                             PyObject* names) except NULL:
+    cdef PyObject* sender
+    cdef Process process
+    cdef bint sent
     if count != 3 or names is not NULL:
         return PyObject_Vectorcall(any_send, args, count, names)
-    sent = send_payload(<object>args[0], <object>args[1], <object>args[2], 1)
+    sender = borrow_hinted()
+    if is_usual(sender, args[0], args[1]):
+        process = <Process>(<PID>args[0]).record
+        sent = process.deliver(<str>args[1], <object>args[2], 1, (<Process>sender).pid, None)
+    else:
+        sent = send_payload(<object>args[0], <object>args[1], <object>args[2], 1)
     return Py_NewRef(Py_True if sent else Py_False)
 
 
@@ -240,9 +256,8 @@ def scheduler_for_thread(dest) -> Scheduler:
 
 cdef Scheduler _scheduler_of(object dest):
     if type(dest) is PID:
-        record = (<PID>dest).record
-        if record is not None:
-            return (<Process>record).scheduler
+        if (<PID>dest).record is not NULL:
+            return (<Process>(<PID>dest).record).scheduler
     found = get_value(process_variable)
     if found is not None and (<Process>found).scheduler.running:
         return (<Process>found).scheduler

@@ -11,7 +11,19 @@ import pytest
 
 from bench import processes
 from bench.compare import BenchError
-from bench.processes import ASYNCIO, BARS, WSRELAY, Bar, Column, Outcome, Runs, Side
+from bench.processes import (
+    ASYNCIO,
+    BARS,
+    ECHO,
+    EPOLL,
+    UVLOOP,
+    WSRELAY,
+    Bar,
+    Column,
+    Outcome,
+    Runs,
+    Side,
+)
 from bench.sides import measure
 from bench.sides.measure import Cost, WrongResult
 
@@ -145,7 +157,11 @@ def test_a_round_that_fails_is_no_measurement() -> None:
 
 def test_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     (of_connections,) = [one for one in BARS if one.work == processes.CONNECTIONS]
-    few = tuple(Runs(f"{count}", WSRELAY, (count,)) for count in (4, 2))
+    few = tuple(
+        Runs(f"{count}, {side.name}", side, (count,))
+        for side in (ECHO, UVLOOP, EPOLL)
+        for count in (4, 2)
+    )
     small = Bar(of_connections.name, "title", of_connections.work, few, 1.3, 1.1, growth=True)
     monkeypatch.setattr(processes, "smaller", lambda numbers: numbers)
     if len(os.sched_getaffinity(0)) < 2:
@@ -154,6 +170,23 @@ def test_connections(monkeypatch: pytest.MonkeyPatch) -> None:
         return
     made = processes.measure_connections(small, 1, quick=True)
     assert all(column.price > 0 for column in made.columns)
+    assert len({column.price for column in made.columns}) > 1  # of three servers
+    assert [size for size, _ in made.by_size()] == [2, 4]
+
+
+def test_the_growth_of_others_is_told_beside_the_verdict() -> None:
+    runs = tuple(
+        Runs(f"{count}, {side.name}", side, (count,))
+        for side in (ECHO, EPOLL)
+        for count in (1000, 10)
+    )
+    grown = Bar("P11", "title", processes.CONNECTIONS, runs, 1.3, 1.1, growth=True)
+    columns = [
+        Column(run.label, [price], 0.0)
+        for run, price in zip(runs, [6.0, 4.0, 5.0, 4.0], strict=True)
+    ]
+    line = Outcome(grown, columns, quick=False).verdict()
+    assert line.endswith("must 1.3, aim 1.1): NOT MET (C on epoll 1.25)")
 
 
 def test_too_few_descriptors_are_told() -> None:

@@ -58,8 +58,8 @@ def test_ring_against_a_deque(steps: list[Any]) -> None:
                     found = await receive_matching(box, lambda m, n=wanted: m.payload == n)
                     assert found.payload == wanted
                     model.remove(wanted)
-                assert len(box) == len(model) == process.meter.count
-            assert process.meter.handled == taken
+                assert len(box) == len(model) == process.describe()["queue_length"]
+            assert process.describe()["handled"] == taken
             assert [box.receive_nowait().payload for _ in range(len(box))] == list(model)
 
     asyncio.run(main())
@@ -274,7 +274,8 @@ def test_reply_from_another_thread_is_refused(run) -> None:
 
 
 def counts(process: CoroutineProcess) -> tuple[int, int, int]:
-    return process.meter.count, process.meter.handled, process.meter.dropped
+    info = process.describe()
+    return info["queue_length"], info["handled"], info["dropped"]
 
 
 def test_a_bound_on_all_inboxes_together(run) -> None:
@@ -306,7 +307,7 @@ def test_events_are_never_refused(run) -> None:
             send(process.pid, "n")
             other.terminate()
             assert len(process.events()) == len(refs)
-            assert process.meter.dropped == 0
+            assert process.describe()["dropped"] == 0
 
     run(main())
 

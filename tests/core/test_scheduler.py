@@ -176,7 +176,7 @@ def test_another_thread_is_refused(run) -> None:
             thread.start()
             thread.join()
             assert "send_threadsafe" in str(caught[0])
-            assert process.meter.count == 0
+            assert process.describe()["queue_length"] == 0
 
     run(main())
 

@@ -1,0 +1,6 @@
+from typing_extensions import disjoint_base
+
+from wsrelay_core._process import Process
+
+@disjoint_base
+class HandProcess(Process): ...
