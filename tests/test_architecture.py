@@ -16,7 +16,7 @@ SUFFIXES = (".py", ".pyx", ".pxd")
 # `__init__`, which stands behind what it brings together.
 CORE = {
     "debug": "_live",
-    "constants": "_flag _wire _slots _mask _errors _context",
+    "constants": "_flag _wire _slots _mask _prefetch _errors _context",
     "pid": "_pid",
     "mailbox": "_mailbox",
     "process": "_scheduler _process _hint _park _hand _inbox _mail _coroutine _send _spawn",

@@ -25,6 +25,7 @@ from wsrelay_core._mail cimport MailProcess
 from wsrelay_core._mailbox cimport FULL_HAND
 from wsrelay_core._park cimport Park, exception_of, new_park, pause
 from wsrelay_core._pid cimport PID
+from wsrelay_core._prefetch cimport prefetch
 from wsrelay_core._process cimport (
     Event, Host, Process, exit_in, new_event, new_result, reason_of,
 )
@@ -34,6 +35,9 @@ from wsrelay_core._slots cimport (
     EAGER_TASKS, PYGEN_ERROR, PYGEN_NEXT, PYGEN_RETURN, Py_None, PyIter_Send, PyTypeObject,
     give_object, set_slots, stop_with, take_exception, take_object,
 )
+
+cdef enum:
+    FRAME_SIZE = 224                   # bytes of a coroutine with its frame; of most of them
 
 cdef int PATIENT_REFUSALS = 16         # a dead process that goes on awaiting is then slowed down
 
@@ -89,6 +93,14 @@ cdef class CoroutineProcess(MailProcess):
         return 0
 
     # -- the fast road -------------------------------------------------------------------------
+
+    cdef int prefetch_step(self) except -1:
+        prefetch(<PyObject*>self.coroutine, FRAME_SIZE)
+        prefetch(<PyObject*>self.context, 32)
+        prefetch(<PyObject*>self.task, 32)  # which is only counted
+        prefetch(<PyObject*>self.park, 80)
+        prefetch(<PyObject*>self.box, 96)
+        return 0
 
     cdef Park own_park(self):
         if self.scheduler.stepping is not self:

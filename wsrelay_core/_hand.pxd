@@ -14,6 +14,7 @@ cdef class HandProcess(Process):
     cdef Park park           # of its own task, made at the first wait, then used again
 
     cdef Park own_park(self)
+    cdef int prefetch_step(self) except -1
     cdef PyObject* take_hand(self) except NULL
     cdef int drop_hand(self) except -1
     cdef int has_room(self) except -1
@@ -26,5 +27,6 @@ cdef class HandProcess(Process):
         self.meter.count += 1
         self.meter.size += size
         self.meter.hand = FULL_HAND
+        self.prefetch_step()
         self.scheduler.enqueue(self)
         return 0

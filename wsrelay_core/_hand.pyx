@@ -18,6 +18,10 @@ cdef class HandProcess(Process):
         """The park of the process's own task, if that is what runs now."""
         return None
 
+    cdef int prefetch_step(self) except -1:
+        """Fetch what the step will touch that is to come."""
+        return 0
+
     cdef PyObject* take_hand(self) except NULL:
         """The message in a full hand, as a Message; a new reference."""
         cdef Mail mail = self.mail

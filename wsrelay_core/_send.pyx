@@ -21,7 +21,8 @@ from wsrelay_core._slots cimport (
 
 cdef extern from *:
     PyObject* Py_NewRef(PyObject* value)
-    PyObject *Py_True, *Py_False
+    PyObject* Py_True
+    PyObject* Py_False
     Py_UCS4 PyUnicode_READ_CHAR(object text, Py_ssize_t index)
 
 cdef object process_variable = process_var
