@@ -2,7 +2,8 @@
 
 What belongs to one of thousands has left the caches when its turn comes again. One fetch takes as
 long as hundreds of instructions, but many can be under way at a time: so they are begun together,
-as soon as it is known what will be touched. Where all is in the caches, it costs a few instructions.
+as soon as it is known what will be touched. Where all is in the caches, that costs a few
+instructions.
 """
 
 from cpython.object cimport PyObject
