@@ -22,7 +22,7 @@ from cpython.object cimport PyObject, PyObject_Call
 from cpython.ref cimport Py_XDECREF
 
 from wsrelay_core._mail cimport MailProcess
-from wsrelay_core._mailbox cimport FULL_HAND
+from wsrelay_core._mailbox cimport FULL_HAND, NO_HAND
 from wsrelay_core._park cimport Park, exception_of, new_park, pause
 from wsrelay_core._pid cimport PID
 from wsrelay_core._prefetch cimport prefetch
@@ -113,6 +113,8 @@ cdef class CoroutineProcess(MailProcess):
 
     cdef bint keep_cancel(self, object message) except -1:
         if self.scheduler.stepping is not self:
+            if self.meter.hand != NO_HAND:
+                self.box.settle_hand()  # it is woken for the cancel, not for what is sent now
             return False
         self.cancel_pending = True
         self.cancel_message = message

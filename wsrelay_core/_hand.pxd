@@ -16,7 +16,7 @@ cdef class HandProcess(Process):
     cdef Park own_park(self)
     cdef int prefetch_step(self) except -1
     cdef PyObject* take_hand(self) except NULL
-    cdef int drop_hand(self) except -1
+    cdef bint empty_hand(self, Mail* mail) noexcept
     cdef int has_room(self) except -1
     cdef int set_gate(self, object gate) except -1
 

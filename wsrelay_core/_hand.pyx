@@ -12,7 +12,9 @@ cdef class HandProcess(Process):
     """A process whose messages wait until it takes them."""
 
     def __dealloc__(self):
-        self.drop_hand()
+        cdef Mail mail
+        if self.empty_hand(&mail):
+            drop_mail(&mail)
 
     cdef Park own_park(self):
         """The park of the process's own task, if that is what runs now."""
@@ -33,17 +35,15 @@ cdef class HandProcess(Process):
             self.has_room()
         return message_of(&mail)
 
-    cdef int drop_hand(self) except -1:
-        """Open the hand for good; what was in it is lost."""
-        cdef Mail mail
-        if self.meter.hand == FULL_HAND:
-            mail = self.mail
+    cdef bint empty_hand(self, Mail* mail) noexcept:
+        """Close the hand; whether there was something in it, which is the caller's now."""
+        cdef bint full = self.meter.hand == FULL_HAND
+        self.meter.hand = NO_HAND
+        if full:
+            mail[0] = self.mail
             self.meter.count -= 1
             self.meter.size -= mail.size
-            self.meter.hand = NO_HAND
-            drop_mail(&mail)
-        self.meter.hand = NO_HAND
-        return 0
+        return full
 
     cdef int set_gate(self, object gate) except -1:
         """Have connections wait at a gate; with None nobody does."""
@@ -73,7 +73,9 @@ cdef int traverse_process(PyObject* self, visitproc visit, void* arg) except -1:
 
 
 cdef int clear_process(object self) except -1:
-    (<HandProcess>self).drop_hand()
+    cdef Mail mail
+    if (<HandProcess>self).empty_hand(&mail):
+        drop_mail(&mail)
     return clear_attributes(self)
 
 

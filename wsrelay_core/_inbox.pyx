@@ -72,6 +72,17 @@ cdef class Receive:
             self.finished = True
             result[0] = owner.take_hand()
             return PYGEN_RETURN
+        elif (self.park.reserved_in is not None and owner.meter.hand == NO_HAND
+                and inbox.count > 0 and inbox.first is None):
+            # Woken for an item, and nobody waits behind: nothing else is to be settled.
+            self.park.reserved_in = None
+            self.park = None
+            self.by_hand = False
+            inbox.reserved -= 1
+            owner.meter.streak += 1
+            self.finished = True
+            result[0] = inbox.take()
+            return PYGEN_RETURN
         return self.poll_slowly(result)
 
     cdef int poll_slowly(self, PyObject** result) except? -1:
@@ -178,7 +189,7 @@ cdef class Receive:
         """Whether the next message to the owner is for this wait, and nobody else's concern."""
         cdef Inbox inbox = self.inbox
         return (self.park.owner is not None and inbox.takes_all and inbox.count == 0
-                and inbox.first is None and inbox.selective is None
+                and inbox.reserved == 0 and inbox.first is None and inbox.selective is None
                 and not inbox.closed and inbox.owner.alive)
 
     cdef int settle_hands(self) except -1:
@@ -334,8 +345,8 @@ cdef class Inbox(Mailbox):
     cdef int settle_hand(self) except -1:
         """Have the mailbox know what is in its owner's hand, and that the owner waits."""
         cdef HandProcess owner = self.owner
-        if owner.meter.hand == NO_HAND or not self.takes_all:
-            return 0
+        if owner is None or owner.meter.hand == NO_HAND or not self.takes_all:
+            return 0  # None: the collector has cleared it
         if owner.meter.hand == FULL_HAND:
             self.put_first(&owner.mail)
             self.reserved += 1

@@ -1,7 +1,7 @@
 """Processes that have mailboxes: the inbox, inboxes of single topics, and the events."""
 
 from wsrelay_core._inbox cimport Inbox
-from wsrelay_core._mailbox cimport EMPTY_HAND, new_message
+from wsrelay_core._mailbox cimport EMPTY_HAND, Mail, drop_mail, new_message
 from wsrelay_core._pid cimport PID
 from wsrelay_core._process cimport Event, Process, Ref, Shared
 from wsrelay_core._hand cimport HandProcess
@@ -143,16 +143,22 @@ cdef class MailProcess(HandProcess):
         """The process has ended: whoever waits sees the end, and what waited is dropped."""
         cdef Inbox box = self.box, event_box = self.event_box
         cdef dict topics = self.topics
+        cdef Mail mail
+        cdef bint full
         self.set_gate(None)
         self.box = self.event_box = self.topics = None
         if self.meter.hand == EMPTY_HAND:
             box.settle_hand()
-        self.drop_hand()
-        shut_box(box)
-        shut_box(event_box)
-        if topics is not None:
-            for other in topics.values():
-                shut_box(<Inbox>other)
+        full = self.empty_hand(&mail)
+        try:
+            shut_box(box)
+            shut_box(event_box)
+            if topics is not None:
+                for other in topics.values():
+                    shut_box(<Inbox>other)
+        finally:
+            if full:
+                drop_mail(&mail)  # last, as it may have a finalizer, which may run any code
         return 0
 
     def describe(self) -> dict:

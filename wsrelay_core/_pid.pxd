@@ -7,8 +7,8 @@ from cpython.object cimport PyObject
 @cython.final
 cdef class PID(str):
     # The living process of this PID, so that `send(pid, …)` needs no look-up; NULL for a PID that
-    # was read from text. It is the process's to set when it starts, and to clear when it ends. It
-    # is not owned: so a PID is part of no cycle, and the collector need not know it.
+    # was read from text. The process sets it when it starts and clears it when it ends; the table
+    # owns the process meanwhile. So a PID is part of no cycle, and nothing to the collector.
     cdef PyObject* record
 
 
@@ -20,6 +20,7 @@ cdef class ProcessTable:
     cdef int add(self, PID pid, object process) except -1
     cdef int remove(self, PID pid, list names) except -1
     cdef object find(self, object dest)
+    cdef int forget(self) except -1
 
 
 cdef PID new_pid(str host)

@@ -215,6 +215,12 @@ cdef class ProcessTable:
         dest = plain_dest(dest)
         return self.by_pid.get(dest) if type(dest) is PID else self.by_name.get(dest)
 
+    cdef int forget(self) except -1:
+        """Let no PID lead to its process any more."""
+        for pid in self.by_pid:
+            (<PID>pid).record = NULL
+        return 0
+
     def register(self, str name, process) -> None:
         """Give a living process a name; raises NameTaken, ValueError for no name at all."""
         if not name or name[0] == "@" or is_pid_shaped(name):

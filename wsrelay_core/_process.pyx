@@ -3,7 +3,7 @@
 from wsrelay_core._errors import HostFull, NoApp, NoProcess, ProcessExit
 
 cimport cython
-from cpython.object cimport PyObject, PyTypeObject, inquiry
+from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_FromObject
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
@@ -146,10 +146,6 @@ cdef class Shared:
 
 cdef class Process:
     """Everything that has a PID: monitors, links, names, timers and the one exit."""
-
-    def __dealloc__(self):
-        if self.pid is not None:
-            self.pid.record = NULL  # it is gone with an App that was never stopped
 
     cdef bint deliver(self, str topic, object payload, Py_ssize_t many, PID sender,
                       Shared shared) except -1:
@@ -467,17 +463,3 @@ cdef Process find_process(Scheduler scheduler, object dest):
             process.scheduler.check_thread()  # an App of another thread
         return process
     return scheduler.table.find(dest)
-
-
-# Who finds a process by its PID must not find one that the collector has cleared.
-
-cdef inquiry clear_attributes = (<PyTypeObject*>Process).tp_clear
-
-
-cdef int clear_process(object self) except -1:
-    if (<Process>self).pid is not None:
-        (<Process>self).pid.record = NULL
-    return clear_attributes(self)
-
-
-(<PyTypeObject*>Process).tp_clear = clear_process

@@ -189,6 +189,13 @@ cdef class Scheduler:
         self.read_view = memoryview(self.read_buffer)
         self.short_view = self.read_view[:SHORT_READ]
 
+    def __del__(self):
+        # An App that was never stopped. The collector calls this while everything is whole, and
+        # then takes it apart in any order: by then no PID must lead there.
+        self.running = False
+        if self.table is not None:
+            self.table.forget()
+
     def start(self) -> None:
         """Let processes start; the App becomes visible to code outside a process."""
         self.running = True

@@ -1,7 +1,10 @@
 """The hand of a process that waits for mail: what is put there is in its inbox for everybody."""
 
 import asyncio
+import contextlib
 import gc
+import logging
+import warnings
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,8 +14,10 @@ from core_helpers import Core, settle
 
 from wsrelay_core import (
     CoroutineProcess,
+    Host,
     Inbox,
     Message,
+    Scheduler,
     current_process,
     receive_matching,
     select,
@@ -401,3 +406,165 @@ def test_a_message_in_its_own_payload_is_collected(run: Any) -> None:
     gone = run(main())
     gc.collect()
     assert gone() is None
+
+
+def test_who_was_woken_before_goes_first(run: Any) -> None:
+    """A task of the process lost its item to a predicate: the next one is for it, by no hand."""
+    out: list[tuple[str, Any]] = []
+
+    async def body() -> None:
+        box = current_process().inbox()
+
+        async def child() -> None:
+            out.append(("child", (await box.receive()).payload))
+
+        task = asyncio.create_task(child())
+        await settle(2)
+        out.append(("own", (await receive_matching(box, lambda m: m.topic == "x")).payload))
+        out.append(("own", (await box.receive()).payload))
+        await task
+
+    async def other(pid: Any) -> None:
+        await current_process().inbox().receive()
+        send(pid, "a", 2)
+
+    async def main() -> None:
+        async with Core() as core:
+            process = core.spawn(body)
+            relay = core.spawn(other, process.pid)
+            await settle()
+            send(process.pid, "x", 1)
+            send(relay.pid, "go", None)
+            await settle()
+            send(process.pid, "a", 3)
+            await settle()
+            assert out == [("own", 1), ("child", 2), ("own", 3)]
+
+    run(main())
+
+
+def test_two_that_were_woken_keep_their_order(run: Any) -> None:
+    out: list[tuple[str, Any]] = []
+
+    async def body() -> None:
+        process = current_process()
+        box = process.inbox()
+
+        async def child(name: str) -> None:
+            out.append((name, (await box.receive()).payload))
+
+        children = [asyncio.create_task(child(name)) for name in ("first", "second")]
+        await settle(2)
+        send(process.pid, "a", 1)
+        send(process.pid, "a", 2)
+        out.append(("own", (await receive_matching(box, lambda _: True)).payload))
+        await settle(2)
+        send(process.pid, "a", 3)
+        await asyncio.wait(children)
+
+    async def main() -> None:
+        async with Core() as core:
+            await core.exit_of(core.spawn(body))
+            assert out == [("own", 1), ("first", 2), ("second", 3)]
+
+    run(main())
+
+
+def test_a_cancel_and_a_message_in_either_order(run: Any) -> None:
+    async def body(one: Waiting) -> None:
+        assert one.process.task is not None
+        for first in (True, False):
+            if first:
+                one.send(1)
+            one.process.task.cancel()
+            if not first:
+                one.send(1)
+            await settle()
+            assert one.taken == ["cancelled", 1]
+            one.taken.clear()
+
+    with_waiting(run, body)
+
+
+class Finalizer:
+    """Calls a function when it goes."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self.function = function
+
+    def __del__(self) -> None:
+        self.function()
+
+
+def test_what_is_dropped_with_a_process_finds_it_closed(run: Any) -> None:
+    found: list[Any] = []
+
+    async def main() -> None:
+        async with Core() as core:
+            one = Waiting(core)
+            await settle()
+            box = one.box
+
+            def look() -> None:
+                found.append((one.process.alive, len(box)))
+                with pytest.raises(InboxClosed):
+                    box.receive_nowait()
+                found.append("closed")
+
+            one.send(Finalizer(look), 2)
+            one.process.terminate()
+
+    run(main())
+    assert found == [(False, 0), "closed"]
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_no_pid_leads_into_an_app_that_is_collected(started: bool) -> None:
+    """Finalizers of all kinds run while it is taken apart, and must not find half of it."""
+    found: list[Any] = []
+    pids: list[Any] = []
+
+    def look() -> None:
+        for pid in pids:
+            try:
+                found.append(send(pid, "n", 1))
+            except NoApp:
+                found.append("no App")
+
+    async def target(_: object) -> None:
+        try:
+            await collect([])
+        finally:
+            for pid in pids:
+                with contextlib.suppress(NoApp):
+                    send(pid, "n", Finalizer(look))
+
+    async def begin() -> None:
+        scheduler = Scheduler(asyncio.get_running_loop(), lambda *_: None)
+        scheduler.start()
+        host = Host("app:processes")
+        for _ in range(3):
+            coroutine = target(Finalizer(look))
+            process = CoroutineProcess(scheduler, host, coroutine, "target")
+            pids.append(process.pid)
+            if started:
+                process.start()
+                await settle()
+                send(process.pid, "n", Finalizer(look))
+        scheduler.stop()
+
+    gc.collect()
+    gc.disable()  # until the loop is closed
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a task and coroutines that are given up
+            logging.getLogger("asyncio").disabled = True
+            loop = asyncio.new_event_loop()
+            loop.run_until_complete(begin())
+            loop.close()
+            del loop
+            gc.collect()
+    finally:
+        logging.getLogger("asyncio").disabled = False
+        gc.enable()
+    assert found and set(found) == {"no App"}
