@@ -12,7 +12,8 @@ from bench.pump import library
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the loop never comes back to Python
+    serve = library().floor_serve  # built before anybody is told of the port
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     listener.setblocking(False)
     print(listener.getsockname()[1], "recv and send in C on epoll", flush=True)
-    raise SystemExit(os.strerror(library().floor_serve(listener.fileno())))
+    raise SystemExit(os.strerror(serve(listener.fileno())))
