@@ -75,6 +75,7 @@ OTHER = {
     "_mailbox.pyx KEPT_CAPACITY",
     "_mailbox.pyx SHOWN",
     "_mailbox.pyx SPARE_CAPACITY",
+    "_mailbox.pyx SPARE_MESSAGES",
     "_outbox.pyx HIGH",
     "_outbox.pyx PART",
     "_receiving.pyx CLOCK_EVERY",

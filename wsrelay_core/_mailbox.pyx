@@ -31,15 +31,7 @@ cdef extern from "structmember.h":
     void PyType_Modified(PyTypeObject* type)
 
 cdef extern from *:
-    """
-    /* How many Messages that ended wait to be made again. */
-    #if CYTHON_USE_FREELISTS
-      #define WSRELAY_SPARE_MESSAGES 256
-    #else
-      #define WSRELAY_SPARE_MESSAGES 0
-    #endif
-    """
-    const int SPARE_MESSAGES "WSRELAY_SPARE_MESSAGES"
+    const bint FREELISTS "CYTHON_USE_FREELISTS"  # not in builds that count or check objects
     void _Py_NewReference(PyObject* value)
     bint PyType_IS_GC(void* kind)
     void* Py_TYPE(PyObject* value)
@@ -92,7 +84,10 @@ cdef class Message:
 # A Message is made and ended for each that is received. Cython's way would clear it, fill it with
 # None and take that out again.
 
-cdef PyObject* spare_messages[256]
+cdef enum:
+    SPARE_MESSAGES = 256  # that ended, and wait to be made again
+
+cdef PyObject* spare_messages[SPARE_MESSAGES]
 cdef int spare_count = 0
 
 
@@ -151,7 +146,7 @@ cdef void end_message(PyObject* message) noexcept:
     parts[1] = field(message, PAYLOAD)[0]
     parts[2] = field(message, SENDER)[0]
     parts[3] = field(message, REPLY_TO)[0]
-    if spare_count < SPARE_MESSAGES:
+    if FREELISTS and spare_count < SPARE_MESSAGES:
         spare_messages[spare_count] = message
         spare_count += 1
     else:

@@ -295,13 +295,7 @@ def test_an_end_drops_it(run: Any) -> None:
         await settle()
         assert one.taken == ["cancelled"]
 
-    async def main() -> None:
-        async with Core() as core:
-            one = Waiting(core)
-            await settle()
-            await body(one)
-
-    run(main())
+    with_waiting(run, body)
 
 
 def test_an_end_while_it_waits(run: Any) -> None:
@@ -311,13 +305,7 @@ def test_an_end_while_it_waits(run: Any) -> None:
         await settle()
         assert one.taken == ["cancelled"]
 
-    async def main() -> None:
-        async with Core() as core:
-            one = Waiting(core)
-            await settle()
-            await body(one)
-
-    run(main())
+    with_waiting(run, body)
 
 
 def test_its_own_mail_while_it_runs(run: Any) -> None:
